@@ -1,0 +1,63 @@
+/**
+ * JSON as QMP needs it: 64-bit integers survive and `1000.0` is not `1000`. An integer token is always a bigint, a
+ * number is always a token with a fraction or an exponent. Here are the type and the printer; the incremental parser
+ * of a QMP connection lives with the connection.
+ */
+
+import { assert } from './assert.ts';
+
+/** A parsed JSON value: integers are bigints, numbers are what was written with a fraction or an exponent. */
+export type JsonValue = null | boolean | string | bigint | number | JsonValue[] | { [key: string]: JsonValue };
+
+/**
+ * What `stringify` prints: JSON values, ordinary numbers of any kind, arrays, and objects of these. Objects are not
+ * described further because interfaces (MigrationInfo, …) have no index signature; a function inside one is our bug.
+ */
+export type JsonPrintable = null | boolean | string | bigint | number | object;
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
+  '"': '\\"',
+  '\\': '\\\\',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+};
+
+/**
+ * The text of a value on one line as QEMU prints it: ASCII only (others as \uXXXX), `", "` and `": "` between parts,
+ * bigints as exact integers, members that are undefined left out. A number that JSON cannot express is our own bug.
+ */
+export function stringify(value: JsonPrintable): string {
+  switch (typeof value) {
+    case 'string':
+      return quote(value);
+    case 'number':
+      assert(Number.isFinite(value), `JSON has no way to write ${value}`);
+      return Object.is(value, -0) ? '-0' : String(value);
+    case 'bigint':
+    case 'boolean':
+      return String(value);
+    case 'object':
+      return value === null ? 'null' : container(value);
+    default:
+      assert(false, `JSON has no way to write a ${typeof value}`);
+  }
+}
+
+function container(value: object): string {
+  if (Array.isArray(value)) return `[${value.map(stringify).join(', ')}]`;
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return `{${members.map(([key, member]) => `${quote(key)}: ${stringify(member)}`).join(', ')}}`;
+}
+
+/** Per UTF-16 unit, so that characters beyond 16 bits become a surrogate pair, as JSON wants them. */
+function quote(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what must be escaped.
+  return `"${text.replace(/["\\\u0000-\u001f\u007f-\uffff]/g, escapeUnit)}"`;
+}
+
+function escapeUnit(unit: string): string {
+  return SHORT_ESCAPES[unit] ?? `\\u${unit.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`;
+}

@@ -1,0 +1,32 @@
+/**
+ * The largest of everything a peer can make us read, allocate or wait for. Checked before memory or a loop depends on
+ * it; the name appears in the error. QEMU's own bounds where it has one, otherwise ours (spec/wire.md §12).
+ */
+export const LIMITS = {
+  /** Machine name in the configuration section (bytes). QEMU would allocate whatever it is told. */
+  MACHINE_NAME_BYTES: 255,
+  /** Capability names in `configuration/capabilities`. QEMU 10 has 22. */
+  CONFIGURATION_CAPABILITIES: 256,
+  /** RAM blocks in one list: a machine has tens. */
+  RAM_BLOCKS: 4096,
+  /** Sections a stream may start (START and FULL). */
+  SECTIONS: 65_536,
+  /** vmdescription JSON (bytes). q35 needs 44 KB, pc 99 KB. */
+  VMDESCRIPTION_BYTES: 16 * 1024 * 1024,
+  /** Bytes of one PACKAGED blob. */
+  PACKAGED_BYTES: 256 * 1024 * 1024,
+  /** Data of one return-path message; QEMU's reader keeps 512 bytes. */
+  RETURN_PATH_BYTES: 512,
+  /** Payload of one command (its length field is 16 bits). */
+  COMMAND_BYTES: 65_535,
+  /** One QMP input line or object (bytes); QEMU's lexer stops at 64 MiB. */
+  QMP_INPUT_BYTES: 64 * 1024 * 1024,
+  /** Nesting of one QMP value, as QEMU's parser. */
+  QMP_NESTING: 1024,
+  /** How long to wait, after EOF, for a vmdescription that an old sender may leave out (ms). */
+  VMDESCRIPTION_MS: 1000,
+  /** How long a connection attempt may take (ms). */
+  CONNECT_MS: 30_000,
+  /** How long to wait for the destination's SHUT after the last byte was sent (ms). */
+  SHUT_MS: 60_000,
+} as const;

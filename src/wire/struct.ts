@@ -1,0 +1,126 @@
+/**
+ * Fixed runs of big-endian fields: one declaration gives encode, decode, size, TypeScript type and the field names that
+ * errors and vmdescriptions need. The only file that knows buffer-layout. Not for per-page work.
+ */
+
+import * as layout from 'buffer-layout';
+
+/** One field: its name, what a vmdescription calls its type (spec/wire.md §9.2), its bytes, and its TypeScript value. */
+export interface Field<N extends string, T> {
+  readonly name: N;
+  readonly type: string;
+  readonly size: number;
+  readonly layout: layout.Layout;
+  /** What an encoder writes when no value is given; undefined where one must be. */
+  readonly padding?: T;
+}
+
+/** Any field. */
+type AnyField = Field<string, unknown>;
+type Given<F extends readonly AnyField[]> = Exclude<F[number], { readonly padding: unknown }>;
+
+/** The plain object that a list of fields describes; padding is left out. */
+export type StructValue<F extends readonly AnyField[]> = {
+  [K in Given<F>['name']]: Extract<F[number], { readonly name: K }> extends Field<string, infer T> ? T : never;
+};
+
+/** A run of fields with a fixed size in bytes. */
+export interface Struct<F extends readonly AnyField[]> {
+  readonly fields: F;
+  readonly size: number;
+  encode(value: StructValue<F>): Uint8Array;
+  /** `bytes` holds at least `size` bytes. */
+  decode(bytes: Uint8Array): StructValue<F>;
+  /** Name of the field that byte `offset` belongs to, for errors. */
+  fieldAt(offset: number): string;
+}
+
+class Big64 extends layout.Layout {
+  readonly #signed: boolean;
+
+  constructor(name: string, signed: boolean) {
+    super(8, name);
+    this.#signed = signed;
+  }
+
+  decode(bytes: Uint8Array, offset = 0): bigint {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8);
+    return this.#signed ? view.getBigInt64(0) : view.getBigUint64(0);
+  }
+
+  encode(value: unknown, bytes: Uint8Array, offset = 0): number {
+    // The struct's type admits only bigint here.
+    new DataView(bytes.buffer, bytes.byteOffset + offset, 8).setBigUint64(0, BigInt.asUintN(64, value as bigint));
+    return 8;
+  }
+}
+
+/** One byte. */
+export function u8<const N extends string>(name: N): Field<N, number> {
+  return { name, type: 'uint8', size: 1, layout: layout.u8(name) };
+}
+
+/** Two bytes. */
+export function u16<const N extends string>(name: N): Field<N, number> {
+  return { name, type: 'uint16', size: 2, layout: layout.u16be(name) };
+}
+
+/** Four bytes. */
+export function u32<const N extends string>(name: N): Field<N, number> {
+  return { name, type: 'uint32', size: 4, layout: layout.u32be(name) };
+}
+
+/** Eight bytes, signed, as bigint. */
+export function i64<const N extends string>(name: N): Field<N, bigint> {
+  return { name, type: 'int64', size: 8, layout: new Big64(name, true) };
+}
+
+/** Raw bytes of a fixed length. */
+export function buffer<const N extends string>(name: N, length: number): Field<N, Uint8Array> {
+  return { name, type: 'buffer', size: length, layout: layout.blob(length, name) };
+}
+
+/** Zero bytes on the way out, skipped on the way in; `type` is what the vmdescription calls them. */
+export function padding<const N extends string>(
+  name: N,
+  length: number,
+  type: 'unused_buffer' | 'buffer',
+): Field<N, Uint8Array> & { readonly padding: Uint8Array } {
+  return { name, type, size: length, layout: layout.blob(length, name), padding: new Uint8Array(length) };
+}
+
+/** Declares a struct; the fields follow each other without gaps. */
+export function struct<const F extends readonly AnyField[]>(fields: F): Struct<F> {
+  const whole = layout.struct(fields.map((field) => field.layout));
+  const paddings = Object.fromEntries(
+    fields
+      .filter((field) => field.padding !== undefined)
+      .map((field) => [field.name, Buffer.from(field.padding as Uint8Array)]),
+  );
+  return {
+    fields,
+    size: whole.span,
+    encode: (value) => {
+      const bytes = Buffer.alloc(whole.span);
+      const blobs = Object.entries(value).map(([name, member]) => [
+        name,
+        member instanceof Uint8Array ? Buffer.from(member) : member,
+      ]);
+      whole.encode({ ...paddings, ...Object.fromEntries(blobs) }, bytes);
+      return bytes;
+    },
+    decode: (bytes) => {
+      const decoded = whole.decode(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)) as Record<
+        string,
+        unknown
+      >;
+      // The layouts were made from the same fields as the type.
+      return Object.fromEntries(Object.entries(decoded).filter(([name]) => !(name in paddings))) as StructValue<F>;
+    },
+    fieldAt: (offset) => {
+      let end = 0;
+      const found = fields.find((field) => (end += field.size) > offset);
+      return found?.name ?? 'end';
+    },
+  };
+}

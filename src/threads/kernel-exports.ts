@@ -1,0 +1,93 @@
+/**
+ * What the WebAssembly kernels export: generated from src/threads/kernels by scripts/build-kernels.ts, do not edit.
+ * Results that are u32 in the source arrive as signed 32-bit numbers; `>>> 0` makes them unsigned.
+ */
+
+/** Exports of bitmap.wasm. */
+export interface BitmapKernel {
+  /** Sets one page's dirty bit. The page's new content must already be stored. */
+  mark(dirty: number, page: number): void;
+
+  /** Sets the dirty bits of `count` pages from `first` on. */
+  markRange(dirty: number, first: number, count: number): void;
+
+  /** Plain (not atomic) set of a range, for bitmaps with one owner. */
+  setRange(bitmap: number, first: number, count: number): void;
+
+  /** Moves dirty bits into `pending` and remembers them in `written`; returns how many were not pending before. */
+  harvest(dirty: number, pending: number, written: number, words: number): number;
+
+  /** Returns pending bits to the dirty bitmap and clears them: a failed migration loses nothing. */
+  giveBack(dirty: number, pending: number, words: number): void;
+
+  /** Number of set bits. */
+  count(bitmap: number, words: number): number;
+
+  /** First group of 32 pages at or after `group` that has a bit set, or `groups` when there is none. */
+  nextGroup(bitmap: number, group: number, groups: number): number;
+
+  /**
+   * Appends RAM records (spec/wire.md §4.1) for the pages in `mask` of group `group`: zero records for `zero`, headers and
+   * an (address, length) entry for the others. Entries strictly alternate: record bytes, page, record bytes, page …
+   * `headersBase` and `ramBase` are what the entries' addresses count from.
+   */
+  emit(
+    scratch: number,
+    iov: number,
+    group: number,
+    mask: number,
+    zero: number,
+    headersBase: number,
+    ramBase: number,
+  ): void;
+
+  /** Closes the last run of record bytes; after it the entries hold everything emitted. */
+  finish(scratch: number, iov: number, headersBase: number): void;
+
+  /** First set bit of the `count` pages from `first` on, or `first + count` when none is set. */
+  firstSet(bitmap: number, first: number, count: number): number;
+}
+
+/** Exports of guest.wasm and guest64.wasm. */
+export interface GuestKernel {
+  /** Adds one to the byte at `address` and to the same byte of the `pages - 1` pages after it. */
+  sweep(address: number, pages: number): void;
+
+  /**
+   * Clears the byte at `address` and the same byte of the following pages, at most 32 pages in all; bit i of the result
+   * is set where page i changed. Pages that hold zero already are only read.
+   */
+  clearBytes(address: number, pages: number): number;
+
+  /** The byte at `address`. */
+  peek(address: number): number;
+
+  /** Fills `length` bytes (a multiple of 16) with the pair (n, ~n), each a little-endian u64. */
+  stamp(address: number, n: number, length: number): void;
+}
+
+/** Exports of pages.wasm and pages64.wasm. */
+export interface PagesKernel {
+  /** Of the 32 pages from `address` on, tests those whose bit is set in `wanted`; returns the bits of the all-zero ones. */
+  zeroMask(address: number, wanted: number): number;
+
+  /** Fills `length` bytes at `address` with zero. */
+  clear(address: number, length: number): void;
+}
+
+/** Exports of records.wasm. */
+export interface RecordsKernel {
+  /**
+   * How many zero-page records of the same block (spec/wire.md §4.1: CONTINUE, fill byte 0) stand at `at`, for `page`,
+   * `page` + 1, … in order; at most `limit`, none of them reaching beyond `end`.
+   */
+  zeroRun(at: number, end: number, page: number, limit: number): number;
+}
+
+/** Every kernel by name. */
+export interface KernelExports {
+  readonly bitmap: BitmapKernel;
+  readonly guest: GuestKernel;
+  readonly pages: PagesKernel;
+  readonly records: RecordsKernel;
+}

@@ -1,0 +1,95 @@
+/**
+ * The few libc calls that decide speed, through `node:ffi` where this Node has it (26 and later): huge pages for guest
+ * RAM, and gathered reads and writes between a socket and RAM. Feature-detected: everything works without, slower.
+ */
+
+/** System calls on raw addresses. Callers keep the memory behind every address alive. */
+export interface Native {
+  /** Address of a view's first byte. The view must not live on the JavaScript heap: shared memory or ≥ 1 KiB. */
+  addressOf(view: Uint8Array): number;
+  /** Asks for huge pages behind the view; a kernel that cannot is no error. */
+  adviseHugePages(view: Uint8Array): void;
+  /** `writev(2)`: `iovAddress` points to `count` pairs of u64 (address, length). Returns bytes, or minus errno. */
+  writev(fd: number, iovAddress: number, count: number): number;
+  /** `readv(2)`, as writev; 0 is end of file. */
+  readv(fd: number, iovAddress: number, count: number): number;
+  /** Asks the kernel for socket buffers of this size (bytes); it may grant less. */
+  setSocketBuffers(fd: number, bytes: number): void;
+  /** `dup(2)` with close-on-exec; returns the new descriptor or minus errno. */
+  dup(fd: number): number;
+}
+
+/** errno values callers meet. */
+export const ERRNO = { EINTR: 4, EAGAIN: 11, EPIPE: 32, ECONNRESET: 104 } as const;
+
+/** Most entries one readv or writev takes (IOV_MAX on Linux). */
+export const IOV_MAX = 1024;
+
+const MADV_HUGEPAGE = 14;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const F_DUPFD_CLOEXEC = 1030;
+
+type NativeFunction = (...args: (number | bigint)[]) => number | bigint;
+interface FfiModule {
+  dlopen(
+    path: null,
+    definitions: Record<string, { arguments: string[]; return: string }>,
+  ): {
+    functions: Record<string, NativeFunction>;
+  };
+  getRawPointer(view: Uint8Array): bigint;
+  getInt32(pointer: bigint, offset: number): number;
+}
+
+/** The calls, or undefined where this Node or platform has no `node:ffi`. SWITCHOVER_NATIVE=0 turns them off. */
+export const native: Native | undefined = open();
+
+function open(): Native | undefined {
+  if (process.env['SWITCHOVER_NATIVE'] === '0' || process.platform !== 'linux') return undefined;
+  try {
+    // Untyped border: @types/node of Node 24 does not know the module.
+    const ffi = process.getBuiltinModule('node:ffi') as unknown as FfiModule | undefined;
+    return ffi === undefined ? undefined : bind(ffi);
+  } catch {
+    return undefined; // A Node built without it, or a policy that forbids it: the slower way works.
+  }
+}
+
+function bind(ffi: FfiModule): Native {
+  const { functions } = ffi.dlopen(null, {
+    madvise: { arguments: ['u64', 'u64', 'i32'], return: 'i32' },
+    writev: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
+    readv: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
+    setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
+    fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+    __errno_location: { arguments: [], return: 'pointer' },
+  });
+  const call = (name: string): NativeFunction => {
+    const found = functions[name];
+    if (found === undefined) throw new Error(`libc has no ${name}`);
+    return found;
+  };
+  const [madvise, writev, readv, setsockopt] = [call('madvise'), call('writev'), call('readv'), call('setsockopt')];
+  const [fcntl, errnoLocation] = [call('fcntl'), call('__errno_location')];
+  const addressOf = (view: Uint8Array) => Number(ffi.getRawPointer(view));
+  const orErrno = (result: number | bigint) =>
+    Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
+  const option = new Int32Array(new SharedArrayBuffer(4));
+  const optionAddress = ffi.getRawPointer(new Uint8Array(option.buffer));
+  return {
+    addressOf,
+    adviseHugePages: (view) => {
+      madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_HUGEPAGE);
+    },
+    writev: (fd, iovAddress, count) => orErrno(writev(fd, BigInt(iovAddress), count)),
+    readv: (fd, iovAddress, count) => orErrno(readv(fd, BigInt(iovAddress), count)),
+    setSocketBuffers: (fd, bytes) => {
+      option[0] = bytes;
+      setsockopt(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, optionAddress, 4);
+    },
+    dup: (fd) => orErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
+  };
+}

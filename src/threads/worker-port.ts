@@ -1,0 +1,73 @@
+/**
+ * The worker's end of a ManagedWorker: says when it is ready, answers requests, and sends errors in a form that keeps
+ * their code. The message types are the whole protocol between the two.
+ *
+ *   worker → owner   ready · reply · refused · event · failed
+ *   owner → worker   request · close
+ */
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { assert } from '../base/assert.ts';
+import { toWire, type WireError } from '../base/errors.ts';
+
+/** Messages of a worker to its owner. */
+export type WorkerMessage =
+  | { readonly type: 'ready' }
+  | { readonly type: 'reply'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'refused'; readonly id: number; readonly error: WireError }
+  | { readonly type: 'event'; readonly value: unknown }
+  | { readonly type: 'failed'; readonly error: WireError };
+
+/** Messages of an owner to its worker. */
+export type OwnerMessage =
+  | { readonly type: 'request'; readonly id: number; readonly kind: string; readonly payload: unknown }
+  | { readonly type: 'close' };
+
+/** What a worker entry gets to work with. */
+export interface WorkerPort {
+  /** Tells the owner that requests may come; the owner's start deadline ends here. */
+  ready(): void;
+  /** Sends something nobody asked for. */
+  emit(value: unknown): void;
+  /** Answers requests with `handler` until the owner closes, then resolves. A throwing handler refuses that request only. */
+  serve(handler: (kind: string, payload: unknown) => unknown): Promise<void>;
+}
+
+/**
+ * The whole of a worker entry: runs `body` with the data the owner gave. When it throws, the owner is told why; when it
+ * returns, the thread ends.
+ */
+export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Promise<void> | void): Promise<void> {
+  const port = parentPort;
+  assert(port !== null, 'a worker entry runs in a worker');
+  const send = (message: WorkerMessage) => port.postMessage(message);
+  try {
+    // The owner's ManagedWorker.start has the same type parameter; nothing checks it at run time.
+    await body(workerData as Data, {
+      ready: () => send({ type: 'ready' }),
+      emit: (value) => send({ type: 'event', value }),
+      serve: (handler) =>
+        new Promise((resolve) => {
+          port.on('message', (message: OwnerMessage) => {
+            if (message.type === 'close') return resolve();
+            void answer(message, handler).then(send);
+          });
+        }),
+    });
+  } catch (error) {
+    send({ type: 'failed', error: toWire(error) });
+  } finally {
+    port.close();
+  }
+}
+
+async function answer(
+  request: Extract<OwnerMessage, { type: 'request' }>,
+  handler: (kind: string, payload: unknown) => unknown,
+): Promise<WorkerMessage> {
+  try {
+    return { type: 'reply', id: request.id, value: await handler(request.kind, request.payload) };
+  } catch (error) {
+    return { type: 'refused', id: request.id, error: toWire(error) };
+  }
+}

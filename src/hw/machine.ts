@@ -1,0 +1,129 @@
+/** The virtual hardware: RAM, vCPUs that run scripted guests, and the virtual clock that runs while they do. */
+
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import type { Clock } from '../base/clock.ts';
+import { HarnessError, messageOf } from '../base/errors.ts';
+import { checkGuest } from './guest/guest-check.ts';
+import { type GuestOptions, guestRegion } from './guest/guest-options.ts';
+import type { GuestCheck } from './guest/guest-program.ts';
+import { Vcpu } from './guest/vcpu.ts';
+import { RamBlock } from './ram.ts';
+
+/** A file that is loaded into RAM before the guest starts (`-device loader,force-raw=on`). */
+export interface RamLoaderOption {
+  readonly file: string;
+  /** Guest-physical address (bytes). */
+  readonly address: number;
+}
+
+/** How a machine is built. */
+export interface MachineConfig {
+  readonly ramBlockName: string;
+  readonly ramBytes: number;
+  readonly guests: readonly GuestOptions[];
+  readonly loaders: readonly RamLoaderOption[];
+  readonly clock: Clock;
+  /** Told when a vCPU's thread dies by itself. */
+  readonly onVcpuFailure: (error: Error) => void;
+}
+
+/** One machine; created stopped. */
+export class Machine {
+  readonly ram: RamBlock;
+  readonly guests: readonly GuestOptions[];
+  readonly #clock: Clock;
+  readonly #vcpus: Promise<readonly Vcpu[]>;
+  #startedMs: number | undefined;
+  #virtualNs = 0n;
+
+  /** Throws `option/bad-value` for a guest region or a loader file that does not fit into RAM or cannot be read. */
+  constructor(config: MachineConfig) {
+    for (const guest of config.guests) guestRegion(guest, config.ramBytes);
+    this.ram = RamBlock.create({ name: config.ramBlockName, length: config.ramBytes });
+    for (const loader of config.loaders) this.#load(loader);
+    this.guests = config.guests;
+    this.#clock = config.clock;
+    const { ram } = this;
+    const start = (guest: GuestOptions) => Vcpu.create({ ram: ram.share, guest, onFailure: config.onVcpuFailure });
+    this.#vcpus = Promise.all(config.guests.map(start));
+    this.#vcpus.catch(config.onVcpuFailure); // also reported by the first start
+  }
+
+  /** True between `start` and `stop`. */
+  get running(): boolean {
+    return this.#startedMs !== undefined;
+  }
+
+  /** Lets every vCPU run. */
+  async start(): Promise<void> {
+    const vcpus = await this.#vcpus;
+    this.#startedMs ??= this.#clock.nowMs();
+    for (const vcpu of vcpus) vcpu.start();
+  }
+
+  /** Stops every vCPU: after it resolves not one byte of RAM changes. Throws `thread/timeout` or `thread/failed`. */
+  async stop(): Promise<void> {
+    await Promise.all((await this.#vcpus).map((vcpu) => vcpu.stop()));
+    this.#virtualNs = this.virtualNs;
+    this.#startedMs = undefined;
+  }
+
+  /** The virtual clock (ns): how long the guest has run. */
+  get virtualNs(): bigint {
+    if (this.#startedMs === undefined) return this.#virtualNs;
+    return this.#virtualNs + BigInt(Math.round((this.#clock.nowMs() - this.#startedMs) * 1e6));
+  }
+
+  /** Adopts a clock that arrived with a migration; the machine must be stopped. */
+  setVirtualNs(ns: bigint): void {
+    this.#virtualNs = ns;
+  }
+
+  /** Whether each guest's RAM is as that guest must have left it. The machine must be stopped. */
+  checkGuests(): readonly (GuestCheck & { readonly id: string })[] {
+    return this.guests.map((guest) => ({ id: guest.id, ...checkGuest(guest, this.ram.bytes) }));
+  }
+
+  /** A copy of guest-physical memory. Throws `ram/out-of-range`. */
+  readPhysical(address: number, length: number): Uint8Array {
+    const { ram } = this;
+    if (address < 0 || length < 0 || address + length > ram.length) {
+      throw new HarnessError('ram/out-of-range', {
+        ramBlock: ram.name,
+        offset: address,
+        length,
+        blockLength: ram.length,
+      });
+    }
+    return ram.bytes.slice(address, address + length);
+  }
+
+  #load({ file, address }: RamLoaderOption): void {
+    const bad = (why: string, cause?: unknown) =>
+      new HarnessError(
+        'option/bad-value',
+        { option: '-device loader', expected: 'a readable file that fits into RAM', actual: `'${file}': ${why}` },
+        { cause },
+      );
+    let fd: number;
+    try {
+      fd = openSync(file, 'r');
+    } catch (cause) {
+      throw bad(messageOf(cause), cause);
+    }
+    try {
+      const { size } = fstatSync(fd);
+      if (address + size > this.ram.length)
+        throw bad(`${size} bytes at address ${address}, RAM has ${this.ram.length}`);
+      this.ram.readFile(fd, address, size);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Ends the vCPUs' threads. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const vcpus = await this.#vcpus.catch(() => []);
+    await Promise.all(vcpus.map((vcpu) => vcpu[Symbol.asyncDispose]()));
+  }
+}

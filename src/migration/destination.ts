@@ -1,0 +1,153 @@
+/**
+ * The destination of a migration: connect → setup → iterate → switchover → complete, the mirror of source.ts
+ * (spec/control.md §4.3, §4.4). It knows the machine only through `DestinationMachine`.
+ */
+
+import type { Clock } from '../base/clock.ts';
+import { HarnessError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { RamBlock } from '../hw/ram.ts';
+import { StreamLoader } from './loadvm.ts';
+import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
+import type { Phase } from './phases.ts';
+import type { VmState } from './savevm.ts';
+import type { StatusMachine } from './status.ts';
+import type { Address } from './transport/address.ts';
+import type { Channel } from './transport/channel.ts';
+import { StreamReader } from './transport/stream-reader.ts';
+import { type Listener, openIncoming } from './transport/transport.ts';
+import type { MigrationInfo } from './vm-control.ts';
+
+/** The machine as its destination side sees it. */
+export interface DestinationMachine {
+  readonly machineName: string;
+  readonly uuid: Uint8Array | undefined;
+  readonly ramBlocks: readonly RamBlock[];
+  /** Everything is loaded: adopts the clock and the run state, and starts the guest if it is to run (§4.4). */
+  takeOver(state: VmState): Promise<void>;
+}
+
+/** One incoming migration, from `migrate-incoming` to its end. */
+export class DestinationMigration {
+  readonly #machine: DestinationMachine;
+  readonly #address: Address;
+  readonly #status: StatusMachine;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #options: () => MigrationOptionsSnapshot;
+  #listener: Listener | undefined;
+  #channel: Channel | undefined;
+  #loader: StreamLoader | undefined;
+  #error: Error | undefined;
+  #phase: Phase = 'connect';
+  #over = false;
+
+  constructor(deps: {
+    machine: DestinationMachine;
+    address: Address;
+    options: MigrationOptions;
+    status: StatusMachine;
+    clock: Clock;
+    log: Logger;
+  }) {
+    this.#machine = deps.machine;
+    this.#address = deps.address;
+    this.#status = deps.status;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#options = () => deps.options.snapshot();
+  }
+
+  /** Opens the listener. Rejects with `transport/listen` or `transport/open`; the status then stays `setup`, as in QEMU. */
+  async connect(): Promise<void> {
+    this.#status.move('setup');
+    this.#listener = await openIncoming(this.#address);
+  }
+
+  /** Waits for the source and loads its stream. Resolves with the error of a failed migration, undefined on success. */
+  async run(): Promise<Error | undefined> {
+    try {
+      await this.#setup();
+      const state = await this.#iterate();
+      await this.#switchover(state);
+      await this.#complete();
+      return undefined;
+    } catch (error) {
+      return this.#fail(error);
+    } finally {
+      this.#over = true;
+      await this.#listener?.close();
+    }
+  }
+
+  /** Gives up: closes listener and channel; `run` ends with an error. */
+  async abort(why: string): Promise<void> {
+    this.#channel?.destroy(why);
+    await this.#listener?.close();
+  }
+
+  /** The destination's part of query-migrate. */
+  info(): MigrationInfo {
+    const status = this.#status.current;
+    if (status === 'none') return {};
+    const socketAddress = this.#over ? undefined : this.#listener?.socketAddress;
+    return {
+      status,
+      ...(socketAddress === undefined ? {} : { 'socket-address': [socketAddress] }),
+      ...(this.#error === undefined ? {} : { 'error-desc': this.#error.message }),
+    };
+  }
+
+  // ── phases ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #setup(): Promise<void> {
+    this.#enter('setup');
+    if (this.#listener === undefined)
+      throw new HarnessError('internal/assertion', { why: 'connect() comes before run()' });
+    this.#channel = await this.#listener.accept();
+    this.#status.move('active');
+    this.#loader = new StreamLoader({
+      reader: new StreamReader(this.#channel.source),
+      channel: this.#channel,
+      machine: this.#machine,
+      options: this.#options(),
+      log: this.#log,
+    });
+    await this.#loader.header();
+  }
+
+  async #iterate(): Promise<VmState> {
+    this.#enter('iterate');
+    return this.#loader!.elements();
+  }
+
+  async #switchover(state: VmState): Promise<void> {
+    this.#enter('switchover');
+    await this.#loader!.description(this.#clock);
+    await this.#machine.takeOver(state);
+  }
+
+  async #complete(): Promise<void> {
+    this.#enter('complete');
+    await this.#loader!.sendFinalStatus(0);
+    this.#status.move('completed');
+    await this.#channel?.close();
+  }
+
+  async #fail(error: unknown): Promise<Error> {
+    const reason = error instanceof Error ? error : new Error(String(error));
+    this.#error = reason;
+    this.#log.error({ err: reason, phase: this.#phase }, 'incoming migration failed');
+    await this.#loader?.sendFinalStatus(1).catch(() => undefined); // the connection may be what failed
+    // An orderly close, so that the final status is not lost to a reset.
+    await this.#channel?.close().catch(() => undefined);
+    this.#channel?.destroy(reason.message);
+    if (this.#status.current !== 'failed') this.#status.move('failed');
+    return reason;
+  }
+
+  #enter(phase: Phase): void {
+    this.#phase = phase;
+    this.#log.info({ phase }, 'phase');
+  }
+}

@@ -1,0 +1,440 @@
+/**
+ * Loads a stream: header and configuration, then elements until EOF, then the description (spec/wire.md §1, §2, §12).
+ * Every error names offset, section, field, expected and actual. What a real QEMU tolerates without harm is tolerated.
+ */
+
+import type { Clock } from '../base/clock.ts';
+import { HarnessError, isHarnessError, messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { LIMITS } from '../wire/limits.ts';
+import { PAGE_BITS, RAM_VERSION } from '../wire/ram.ts';
+import { CONFIGURATION_SUBSECTIONS, ELEMENT, STREAM_MAGIC, STREAM_VERSION } from '../wire/stream.ts';
+import type { DestinationMachine } from './destination.ts';
+import { CommandLoader } from './loadvm-commands.ts';
+import { CAPABILITIES, REMOVED_CAPABILITIES } from './options/capabilities.ts';
+import type { MigrationOptionsSnapshot } from './options/options.ts';
+import { RamLoader } from './ram/ram-load.ts';
+import { ReturnPathWriter } from './return-path.ts';
+import { type FullSection, machineSections, type VmState } from './savevm.ts';
+import type { ByteSource, Channel } from './transport/channel.ts';
+import { latin1, StreamReader, stagingBuffer } from './transport/stream-reader.ts';
+
+/** Capabilities that must be equal on both sides because they change the stream. */
+const VALIDATED = ['x-ignore-shared', 'mapped-ram'] as const;
+
+interface Section {
+  readonly name: string;
+  load(reader: StreamReader): Promise<void>;
+}
+
+/** Loads one stream into a machine. */
+export class StreamLoader {
+  readonly #reader: StreamReader;
+  readonly #channel: Channel;
+  readonly #machine: DestinationMachine;
+  readonly #options: MigrationOptionsSnapshot;
+  readonly #log: Logger;
+  readonly #ram: RamLoader;
+  readonly #commands: CommandLoader;
+  readonly #sections = new Map<number, Section>();
+  /** For packages, which come one after the other: their reader's buffer, and the RAM loader of the current one. */
+  #packageStaging: ReturnType<typeof stagingBuffer> | undefined;
+  #packageRam: RamLoader | undefined;
+  /** A stream without `globalstate` counts as one of a running guest. */
+  readonly #state: VmState = { cpuTicksOffset: 0n, cpuClockOffset: 0n, runState: 'running', wasSuspended: false };
+
+  constructor(deps: {
+    reader: StreamReader;
+    channel: Channel;
+    machine: DestinationMachine;
+    options: MigrationOptionsSnapshot;
+    log: Logger;
+  }) {
+    this.#reader = deps.reader;
+    this.#channel = deps.channel;
+    this.#machine = deps.machine;
+    this.#options = deps.options;
+    this.#log = deps.log;
+    this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks);
+    this.#commands = new CommandLoader({
+      openReturnPath: () => new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE),
+      loadPackage: (bytes, offset) => this.#package(bytes, offset),
+      blocks: deps.machine.ramBlocks,
+      log: deps.log,
+    });
+  }
+
+  /** Reads magic, version and the configuration section. */
+  async header(): Promise<void> {
+    const reader = this.#reader;
+    reader.section = 'stream header';
+    await this.#expectU32('magic', STREAM_MAGIC, 'this is no migration stream: does the peer really send one here?');
+    await this.#expectU32('version', STREAM_VERSION, 'the only stream version in use is 3');
+    if (!this.#options.properties['send-configuration']) return;
+    reader.section = 'configuration section';
+    const at = reader.offset;
+    const type = await reader.u8('section type');
+    if (type !== ELEMENT.CONFIGURATION) {
+      throw reader.bad({
+        at,
+        field: 'section type',
+        expected: `0x0${ELEMENT.CONFIGURATION} (configuration)`,
+        actual: hex(type),
+        hint: 'a source with send-configuration=off needs -global migration.send-configuration=off here too',
+      });
+    }
+    await this.#machineName();
+    for (;;) {
+      if (reader.available === 0) await reader.need(1, 'element type');
+      if (reader.peekU8(0) !== ELEMENT.SUBSECTION) return;
+      await this.#configurationSubsection();
+    }
+  }
+
+  /** Reads elements up to EOF. Returns the state that the device sections carried. */
+  async elements(): Promise<VmState> {
+    await this.#elements(this.#reader);
+    return this.#state;
+  }
+
+  async #elements(reader: StreamReader): Promise<void> {
+    for (;;) {
+      reader.section = 'between sections';
+      const at = reader.offset;
+      const type = await reader.u8('element type');
+      switch (type) {
+        case ELEMENT.EOF:
+          return;
+        case ELEMENT.SECTION_START:
+        case ELEMENT.SECTION_FULL:
+          await this.#newSection(reader);
+          break;
+        case ELEMENT.SECTION_PART:
+        case ELEMENT.SECTION_END:
+          await this.#knownSection(reader);
+          break;
+        case ELEMENT.COMMAND:
+          await this.#commands.load(reader);
+          break;
+        default:
+          throw reader.bad({
+            at,
+            field: 'element type',
+            expected: 'EOF (0x00), START, PART, END, FULL (0x01 to 0x04) or COMMAND (0x08)',
+            actual: hex(type),
+            hint: 'the payload before this byte was longer or shorter than this loader knows it',
+          });
+      }
+    }
+  }
+
+  /** After EOF: reads the description if there is one. Whatever is wrong with it, the load has succeeded (§1.5). */
+  async description(clock: Clock): Promise<void> {
+    const reader = this.#reader;
+    reader.section = 'vmdescription';
+    const giveUp = new AbortController();
+    const patience = clock.sleep(LIMITS.VMDESCRIPTION_MS, giveUp.signal).then(
+      () => 'late' as const,
+      () => 'late' as const, // only our own abort ends it early, and then the race is over
+    );
+    const outcome = await Promise.race([this.#description(), patience]);
+    giveUp.abort();
+    if (outcome !== undefined) this.#log.warn({ outcome }, 'no usable vmdescription after EOF');
+  }
+
+  async #description(): Promise<string | undefined> {
+    const reader = this.#reader;
+    try {
+      if ((await reader.u8('type')) !== ELEMENT.VMDESCRIPTION) return 'another element';
+      const length = await reader.u32('length');
+      if (length > LIMITS.VMDESCRIPTION_BYTES) return `${length} bytes long`;
+      JSON.parse(latin1(await reader.bytes(length, 'JSON')));
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  /** Tells the source how it ended, if it opened a return path. */
+  async sendFinalStatus(status: 0 | 1): Promise<void> {
+    await this.#commands.returnPath?.sendU32('SHUT', status);
+  }
+
+  // ── configuration ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #machineName(): Promise<void> {
+    const reader = this.#reader;
+    const lengthAt = reader.offset;
+    const length = await reader.u32('machine name (length)');
+    const maximum = LIMITS.MACHINE_NAME_BYTES;
+    if (length > maximum) {
+      throw reader.overLimit({
+        at: lengthAt,
+        field: 'machine name (length)',
+        limit: 'MACHINE_NAME_BYTES',
+        maximum,
+        actual: length,
+      });
+    }
+    const at = reader.offset;
+    const name = latin1(await reader.bytes(length, 'machine name'));
+    if (name === this.#machine.machineName) return;
+    throw reader.bad({
+      at,
+      field: 'machine name',
+      expected: `'${this.#machine.machineName}'`,
+      actual: JSON.stringify(name),
+      hint: 'start both sides with the same -machine',
+    });
+  }
+
+  async #configurationSubsection(): Promise<void> {
+    const reader = this.#reader;
+    const at = reader.offset;
+    await reader.u8('subsection marker');
+    const name = await reader.text8('subsection name');
+    const versionAt = reader.offset;
+    const version = await reader.u32(`version of ${name}`);
+    const known: readonly string[] = Object.values(CONFIGURATION_SUBSECTIONS);
+    if (!known.includes(name)) {
+      throw reader.bad({ at, field: 'subsection name', expected: known.join(', '), actual: JSON.stringify(name) });
+    }
+    if (version !== 1)
+      throw reader.bad({ at: versionAt, field: `version of ${name}`, expected: '1', actual: `${version}` });
+    if (name === CONFIGURATION_SUBSECTIONS.TARGET_PAGE_BITS) await this.#expectU32('target page bits', PAGE_BITS);
+    else if (name === CONFIGURATION_SUBSECTIONS.CAPABILITIES) await this.#capabilities();
+    else await this.#uuid();
+  }
+
+  async #capabilities(): Promise<void> {
+    const reader = this.#reader;
+    const at = reader.offset;
+    const count = await reader.u32('number of capabilities');
+    const maximum = LIMITS.CONFIGURATION_CAPABILITIES;
+    if (count > maximum) {
+      throw reader.overLimit({
+        at,
+        field: 'number of capabilities',
+        limit: 'CONFIGURATION_CAPABILITIES',
+        maximum,
+        actual: count,
+      });
+    }
+    for (let n = 0; n < count; n++) {
+      const nameAt = reader.offset;
+      const name = await reader.text8('capability name');
+      if (!Object.hasOwn(CAPABILITIES, name) && !Object.hasOwn(REMOVED_CAPABILITIES, name)) {
+        throw reader.bad({
+          at: nameAt,
+          field: 'capability name',
+          expected: 'a known capability',
+          actual: JSON.stringify(name),
+        });
+      }
+      const validated = VALIDATED.find((row) => row === name);
+      if (validated !== undefined && !this.#options.capabilities[validated]) {
+        throw reader.bad({
+          at: nameAt,
+          field: 'capability name',
+          expected: `${name} off, as here`,
+          actual: `${name} on`,
+          hint: `set the capability ${name} the same on both sides`,
+        });
+      }
+    }
+  }
+
+  async #uuid(): Promise<void> {
+    const reader = this.#reader;
+    const at = reader.offset;
+    const received = await reader.bytes(16, 'uuid');
+    const own = this.#machine.uuid;
+    if (own === undefined) {
+      this.#log.warn({ received: uuidText(received) }, 'a UUID was received but none is set here');
+    } else if (Buffer.compare(received, own) !== 0) {
+      throw reader.bad({
+        at,
+        field: 'uuid',
+        expected: uuidText(own),
+        actual: uuidText(received),
+        hint: 'start both sides with the same -uuid',
+      });
+    }
+  }
+
+  async #expectU32(field: string, expected: number, why?: string): Promise<void> {
+    const at = this.#reader.offset;
+    const actual = await this.#reader.u32(field);
+    if (actual === expected) return;
+    throw this.#reader.bad({
+      at,
+      field,
+      expected: hex(expected),
+      actual: hex(actual),
+      ...(why === undefined ? {} : { hint: why }),
+    });
+  }
+
+  // ── sections ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #newSection(reader: StreamReader): Promise<void> {
+    reader.section = 'section header';
+    const id = await reader.u32('section id');
+    const at = reader.offset;
+    const idstr = await reader.text8('section name');
+    if (idstr === '') throw reader.bad({ at, field: 'section name', expected: 'a name', actual: 'an empty one' });
+    const instanceId = await reader.u32('instance id');
+    const versionAt = reader.offset;
+    const version = await reader.u32('version id');
+    const name = `'${idstr}' instance ${instanceId} version ${version} (section id ${id})`;
+    const section = this.#find(reader, { at, versionAt, idstr, instanceId, version, name });
+    if (!this.#sections.has(id) && this.#sections.size >= LIMITS.SECTIONS) {
+      throw reader.overLimit({
+        at,
+        field: 'sections',
+        limit: 'SECTIONS',
+        maximum: LIMITS.SECTIONS,
+        actual: this.#sections.size + 1,
+      });
+    }
+    this.#sections.set(id, section);
+    await this.#payload(reader, section, id);
+  }
+
+  async #knownSection(reader: StreamReader): Promise<void> {
+    reader.section = 'section header';
+    const at = reader.offset;
+    const id = await reader.u32('section id');
+    const section = this.#sections.get(id);
+    if (section === undefined) {
+      const known = [...this.#sections.keys()].join(', ') || 'none yet';
+      throw reader.bad({
+        at,
+        field: 'section id',
+        expected: `one that a START or FULL section introduced (${known})`,
+        actual: `${id}`,
+      });
+    }
+    await this.#payload(reader, section, id);
+  }
+
+  async #payload(reader: StreamReader, section: Section, id: number): Promise<void> {
+    reader.section = section.name;
+    await section.load(reader);
+    if (!this.#options.properties['send-section-footer']) return;
+    const at = reader.offset;
+    const footer = await reader.u8('section footer');
+    const hint = 'the payload was longer or shorter than this loader knows it: compare versions of both sides';
+    if (footer !== ELEMENT.FOOTER)
+      throw reader.bad({ at, field: 'section footer', expected: hex(ELEMENT.FOOTER), actual: hex(footer), hint });
+    const footerId = await reader.u32('section id in the footer');
+    if (footerId !== id)
+      throw reader.bad({
+        at: at + 1,
+        field: 'section id in the footer',
+        expected: `${id}`,
+        actual: `${footerId}`,
+        hint,
+      });
+  }
+
+  #find(
+    reader: StreamReader,
+    wanted: { at: number; versionAt: number; idstr: string; instanceId: number; version: number; name: string },
+  ): Section {
+    const { idstr, instanceId, version, name } = wanted;
+    const versions = (expected: string) =>
+      reader.bad({
+        at: wanted.versionAt,
+        field: `version of '${idstr}'`,
+        expected,
+        actual: `${version}`,
+        hint: 'the source is of another release',
+      });
+    if (idstr === 'ram' && instanceId === 0) {
+      if (version !== RAM_VERSION) throw versions(`${RAM_VERSION}`);
+      return {
+        name,
+        load: (from) => (from === this.#reader ? this.#ram : (this.#packageRam ?? this.#ram)).load(),
+      };
+    }
+    const full = machineSections({ storeGlobalState: true });
+    const found = full.find((row) => row.idstr === idstr && row.instanceId === instanceId);
+    if (found === undefined) {
+      const known = ['ram', ...full.map((row) => row.idstr)].map((row) => `'${row}' instance 0`).join(', ');
+      throw reader.bad({
+        at: wanted.at,
+        field: 'section name',
+        expected: `a section of machine '${this.#machine.machineName}': ${known}`,
+        actual: `'${idstr}' instance ${instanceId}`,
+        hint: 'the source has a device that this machine has not',
+      });
+    }
+    if (version > found.version || version < found.minimumVersion)
+      throw versions(`${found.minimumVersion} to ${found.version}`);
+    return { name, load: (from) => this.#full(from, found, version) };
+  }
+
+  async #full(reader: StreamReader, section: FullSection, version: number): Promise<void> {
+    await section.load(reader, version, this.#state);
+    if (!this.#options.properties['send-section-footer']) return;
+    await reader.need(1, 'section footer');
+    if (reader.peekU8(0) !== ELEMENT.SUBSECTION) return;
+    const at = reader.offset;
+    await reader.u8('subsection marker');
+    const name = await reader.text8('subsection name');
+    throw reader.bad({
+      at,
+      field: 'subsection name',
+      expected: `no subsection of '${section.idstr}'`,
+      actual: JSON.stringify(name),
+    });
+  }
+
+  async #package(bytes: Uint8Array, offset: number): Promise<void> {
+    let rest = bytes;
+    const source: ByteSource = {
+      readv: undefined,
+      read: async (into) => {
+        const count = Math.min(into.length, rest.length);
+        into.set(rest.subarray(0, count));
+        rest = rest.subarray(count);
+        return count;
+      },
+    };
+    this.#packageStaging ??= stagingBuffer();
+    const nested = new StreamReader(source, undefined, { staging: this.#packageStaging, offset });
+    this.#packageRam = new RamLoader(nested, this.#machine.ramBlocks);
+    try {
+      await this.#elements(nested);
+    } catch (cause) {
+      if (!isHarnessError(cause, 'stream/truncated')) throw cause;
+      const { at, section, field } = cause.details;
+      const expected = 'a sequence of elements that ends with EOF inside the package';
+      const actual = `its end while reading ${field} of ${section}`;
+      throw new HarnessError(
+        'stream/bad-value',
+        { at, section, field: 'PACKAGED content', expected, actual },
+        { cause },
+      );
+    }
+  }
+}
+
+/** Where the answers of a destination go that loads from a file: nobody listens. */
+const NOWHERE = {
+  bytesWritten: 0,
+  write: async () => undefined,
+  writeBatch: async () => undefined,
+  flush: async () => undefined,
+};
+
+function hex(value: number): string {
+  return `0x${value.toString(16).padStart(2, '0')}`;
+}
+
+function uuidText(bytes: Uint8Array): string {
+  return Buffer.from(bytes)
+    .toString('hex')
+    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -1,0 +1,76 @@
+/**
+ * Migration properties (spec/control.md §3): what only `-global migration.NAME=VALUE` sets, mostly so that streams fit
+ * those of older machine types. They have no place in QMP.
+ */
+
+import type { Kind, KindValue } from '../../base/kinds.ts';
+import * as kinds from '../../base/kinds.ts';
+
+interface PropertyRow<T> {
+  readonly kind: Kind<T>;
+  readonly initial: T;
+  readonly summary: string;
+}
+
+function row<T>(columns: PropertyRow<T>): PropertyRow<T> {
+  return columns;
+}
+
+/** Every property with its value on the newest machine type. The names are those of `-global migration.NAME`. */
+export const PROPERTIES = {
+  'store-global-state': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary: 'Send the run state of the guest; a destination that never gets it assumes that the guest was running.',
+  }),
+  'send-configuration': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary: 'Send and require the configuration section at the start of the stream.',
+  }),
+  'send-section-footer': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary: 'Send and require a footer after each section.',
+  }),
+  'send-switchover-start': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary: 'Announce the final device state by a command; a receiver does not miss it.',
+  }),
+  'multifd-flush-after-each-section': row({
+    kind: kinds.boolean,
+    initial: false,
+    summary:
+      'Synchronize the multifd channels after each RAM section instead of once per pass; must be the same on both sides.',
+  }),
+  'multifd-clean-tls-termination': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary: 'On a destination, a multifd TLS channel that ends without close-notify is an error.',
+  }),
+  'x-preempt-pre-7-2': row({
+    kind: kinds.boolean,
+    initial: false,
+    summary: 'Open the preempt channel during setup, as QEMU up to 7.1 did.',
+  }),
+  'x-clear-bitmap-shift': row({
+    kind: kinds.uint8,
+    initial: 18,
+    summary: 'log2 of the pages whose dirty bits are cleared at once, 6 to 31.',
+  }),
+} as const;
+
+/** The name of a property. */
+export type PropertyName = keyof typeof PROPERTIES;
+/** All properties with their values. */
+export type PropertyValues = { readonly [N in PropertyName]: KindValue<(typeof PROPERTIES)[N]['kind']> };
+
+/** Every property's name. */
+export const PROPERTY_NAMES = Object.keys(PROPERTIES) as PropertyName[];
+
+/** The values on the newest machine type. */
+export const INITIAL_PROPERTIES = Object.fromEntries(
+  PROPERTY_NAMES.map((name) => [name, PROPERTIES[name].initial]),
+  // One entry for every row, so this is what the mapped type describes.
+) as PropertyValues;

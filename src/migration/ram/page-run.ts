@@ -1,0 +1,149 @@
+/**
+ * Reads runs of full pages straight from the socket into guest RAM. After a page record the next bytes are very often the
+ * record of the next page: one scattered read takes the rest of this page, then (8 record bytes, page) again and again,
+ * the pages at the places where they belong if the guess is right. It only guesses over pages never written, so a wrong
+ * guess loses nothing: its bytes go back to the reader and the pages are zeroed again.
+ */
+
+import type { RamBlock } from '../../hw/ram.ts';
+import { ERRNO, IOV_MAX, native } from '../../threads/native.ts';
+import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
+import type { StreamReader } from '../transport/stream-reader.ts';
+
+const RECORD_BYTES = 8;
+const MAX_RUN = IOV_MAX / 4;
+const MIN_RUN = 4;
+const NEXT_PAGE_FLAGS = RAM_FLAG.PAGE | RAM_FLAG.CONTINUE;
+/** Low word of a record: address bits above the flags. */
+const LOW = 2 ** 32;
+
+/** Loads page data; keeps its guess of how long runs are from one call to the next. */
+export class PageRunReader {
+  readonly #reader: StreamReader;
+  readonly #records = new DataView(new SharedArrayBuffer(MAX_RUN * RECORD_BYTES));
+  readonly #recordBytes = new Uint8Array(this.#records.buffer);
+  readonly #iov = new IovecArray(2 * MAX_RUN + 1);
+  readonly #recordsAddress: number;
+  #guess = MIN_RUN;
+
+  constructor(reader: StreamReader) {
+    this.#reader = reader;
+    this.#recordsAddress = native?.addressOf(this.#recordBytes) ?? 0;
+  }
+
+  /**
+   * Reads the 4096 bytes of `page` whose record was just read, and as many following pages as the stream brings in
+   * order. Returns the number of pages loaded, at least one. Throws `stream/truncated`.
+   */
+  async load(block: RamBlock, page: number): Promise<number> {
+    const reader = this.#reader;
+    await reader.breathe();
+    let current = page;
+    let have = reader.take(block.bytes, page * PAGE_SIZE, PAGE_SIZE);
+    while (have < PAGE_SIZE) {
+      const readv = reader.readv;
+      const result = readv === undefined ? -ERRNO.EAGAIN : this.#scatter(readv, block, current, have);
+      if (result > 0) {
+        const step = this.#settle(block, current, have, result);
+        current += step.pages;
+        have = step.have;
+        if (step.stop) break;
+        continue;
+      }
+      // Nothing to read yet, the end, or no native calls: the ordinary way, which waits and reports errors.
+      if (result === 0 || !(await reader.fill())) {
+        throw reader.truncated(`page data at RAM offset ${current * PAGE_SIZE}`, PAGE_SIZE - have);
+      }
+      have += reader.take(block.bytes, current * PAGE_SIZE + have, PAGE_SIZE - have);
+    }
+    const count = current - page + (have === PAGE_SIZE ? 1 : 0);
+    block.markLoaded(page, count);
+    return count;
+  }
+
+  #scatter(readv: (iovAddress: number, count: number) => number, block: RamBlock, page: number, have: number): number {
+    const run = block.unwrittenRun(page + 1, Math.min(this.#guess, MAX_RUN));
+    const iov = this.#iov;
+    const base = block.address + page * PAGE_SIZE;
+    iov.set(0, base + have, PAGE_SIZE - have);
+    for (let k = 0; k < run; k++) {
+      iov.set(2 * k + 1, this.#recordsAddress + k * RECORD_BYTES, RECORD_BYTES);
+      iov.set(2 * k + 2, base + (k + 1) * PAGE_SIZE, PAGE_SIZE);
+    }
+    this.#run = run;
+    return readv(iov.address, 2 * run + 1);
+  }
+
+  #run = 0;
+
+  /** Sorts out what one scattered read brought: whole pages, a started page, or a wrong guess to take back. */
+  #settle(block: RamBlock, page: number, have: number, count: number): { pages: number; have: number; stop: boolean } {
+    const reader = this.#reader;
+    const rest = Math.min(count, PAGE_SIZE - have);
+    reader.consumed(rest);
+    if (have + rest < PAGE_SIZE) return { pages: 0, have: have + rest, stop: false };
+    let left = count - rest;
+    for (let k = 0; k < this.#run; k++) {
+      if (left < RECORD_BYTES || !this.#isRecordOf(k, page + 1 + k)) {
+        if (left > 0) this.#takeBack(block, page + 1 + k, k, left);
+        this.#guess = left >= RECORD_BYTES ? Math.max(MIN_RUN, Math.ceil(this.#guess / 4)) : this.#guess;
+        return { pages: k, have: PAGE_SIZE, stop: true };
+      }
+      const data = Math.min(left - RECORD_BYTES, PAGE_SIZE);
+      reader.consumed(RECORD_BYTES + data);
+      left -= RECORD_BYTES + data;
+      if (data < PAGE_SIZE) return { pages: k + 1, have: data, stop: false };
+    }
+    this.#guess = Math.min(MAX_RUN, this.#guess * 2);
+    return { pages: this.#run, have: PAGE_SIZE, stop: true };
+  }
+
+  #isRecordOf(index: number, page: number): boolean {
+    const at = index * RECORD_BYTES;
+    const offset = page * PAGE_SIZE;
+    return (
+      this.#records.getUint32(at) === Math.floor(offset / LOW) &&
+      this.#records.getUint32(at + 4) === (offset % LOW) + NEXT_PAGE_FLAGS
+    );
+  }
+
+  /** The `left` bytes from record `index` on were not what we guessed: back to the reader, and the pages are zero again. */
+  #takeBack(block: RamBlock, page: number, index: number, left: number): void {
+    const pieces: Uint8Array[] = [];
+    let bytes = left;
+    let touched = 0;
+    for (let k = index; bytes > 0; k++) {
+      const record = Math.min(bytes, RECORD_BYTES);
+      pieces.push(this.#recordBytes.subarray(k * RECORD_BYTES, k * RECORD_BYTES + record));
+      bytes -= record;
+      const data = Math.min(bytes, PAGE_SIZE);
+      const start = (page + touched) * PAGE_SIZE;
+      if (data > 0) {
+        pieces.push(block.bytes.subarray(start, start + data));
+        touched += 1;
+      }
+      bytes -= data;
+    }
+    this.#reader.pushBack(pieces);
+    if (touched > 0) block.scrub(page, touched);
+  }
+}
+
+/** An iovec array filled without BigInt: u64 pairs as two 32-bit halves. */
+class IovecArray {
+  readonly #words: Uint32Array;
+  readonly address: number;
+
+  constructor(count: number) {
+    this.#words = new Uint32Array(new SharedArrayBuffer(count * 16));
+    this.address = native?.addressOf(new Uint8Array(this.#words.buffer)) ?? 0;
+  }
+
+  set(index: number, address: number, length: number): void {
+    const at = index * 4;
+    const high = Math.floor(address / LOW);
+    this.#words[at] = address - high * LOW;
+    this.#words[at + 1] = high;
+    this.#words[at + 2] = length;
+  }
+}

@@ -1,0 +1,351 @@
+/**
+ * The source of a migration: connect → setup → iterate → switchover → complete, the mirror of destination.ts
+ * (spec/wire.md §1.4, spec/control.md §4.1, §7). It knows the machine only through `SourceMachine`.
+ */
+
+import { Breather } from '../base/breather.ts';
+import type { Clock } from '../base/clock.ts';
+import { HarnessError, isHarnessError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { RamBlock } from '../hw/ram.ts';
+import { LIMITS } from '../wire/limits.ts';
+import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
+import { ByteWriter } from '../wire/writer.ts';
+import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
+import type { Phase } from './phases.ts';
+import { type RamPart, RamSaver } from './ram/ram-save.ts';
+import { readReturnPath } from './return-path.ts';
+import { describe, machineSections, StreamFraming, type VmState } from './savevm.ts';
+import { SourceStats } from './stats.ts';
+import type { StatusMachine } from './status.ts';
+import type { Address } from './transport/address.ts';
+import type { Channel } from './transport/channel.ts';
+import { openOutgoing } from './transport/transport.ts';
+import type { MigrationInfo } from './vm-control.ts';
+
+const RAM_SECTION_ID = 1;
+/** How long one part of the RAM section may go on (ms). */
+const PART_MS = 50;
+/** After a broken write: how long to listen for the destination's own account of what went wrong (ms). */
+const LAST_WORDS_MS = 500;
+
+/** The machine as its source side sees it. */
+export interface SourceMachine {
+  readonly machineName: string;
+  /** 16 bytes, or undefined when none was configured. */
+  readonly uuid: Uint8Array | undefined;
+  readonly ramBlocks: readonly RamBlock[];
+  /** True while the run state is `running`. */
+  isRunning(): boolean;
+  /** Stops the guest for switchover (run state `finish-migrate`); the state it was stopped in. */
+  stopForSwitchover(): Promise<VmState>;
+  /** After failure or cancel: the guest goes on as it was, if it had been stopped. */
+  undoSwitchover(): Promise<void>;
+  /** After success: run state `postmigrate`. */
+  handedOver(): void;
+}
+
+/** One outgoing migration, from `migrate` to its end. */
+export class SourceMigration {
+  readonly #machine: SourceMachine;
+  readonly #address: Address;
+  readonly #status: StatusMachine;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #options: MigrationOptionsSnapshot;
+  readonly #framing: StreamFraming;
+  readonly #onPass: (pass: number) => void;
+  readonly #abort = new AbortController();
+  readonly #stats: SourceStats;
+  #channel: Channel | undefined;
+  #ram: RamSaver | undefined;
+  #returnPath: Promise<void> | undefined;
+  #permit: PromiseWithResolvers<void> | undefined;
+  #stopped = false;
+  #error: Error | undefined;
+  #phase: Phase = 'connect';
+
+  /** The status must be one from which `setup` may be entered; `run` does the rest. */
+  constructor(deps: {
+    machine: SourceMachine;
+    address: Address;
+    options: MigrationOptions;
+    status: StatusMachine;
+    clock: Clock;
+    log: Logger;
+    onPass: (pass: number) => void;
+  }) {
+    this.#machine = deps.machine;
+    this.#address = deps.address;
+    this.#status = deps.status;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#onPass = deps.onPass;
+    this.#options = deps.options.snapshot();
+    this.#framing = new StreamFraming({ sectionFooters: this.#options.properties['send-section-footer'] });
+    this.#stats = new SourceStats({
+      clock: deps.clock,
+      parameters: () => deps.options.liveParameters(),
+      bytes: () => this.#channel?.sink.bytesWritten ?? 0,
+    });
+    this.#status.move('setup');
+  }
+
+  /** Opens the channel. On failure the status is `failed` and the error is thrown. */
+  async connect(): Promise<void> {
+    try {
+      this.#channel = await openOutgoing(this.#address, this.#abort.signal);
+      if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
+    } catch (error) {
+      await this.#fail(error);
+      throw error;
+    }
+  }
+
+  /** Runs the connected migration to its end. Never rejects: how it ended is the status, and `info()` has the error. */
+  async run(): Promise<void> {
+    const startMs = this.#clock.nowMs();
+    try {
+      await this.#setup(startMs);
+      await this.#iterate();
+      const state = await this.#switchover();
+      await this.#complete(state);
+    } catch (error) {
+      await this.#fail(await this.#whatWentWrong(error));
+    } finally {
+      this.#ram?.end();
+      this.#returnPath?.catch(() => undefined); // its error has been looked at, or the migration is over
+      this.#channel?.destroy('the migration is over');
+    }
+  }
+
+  /** `migrate_cancel`: resolves at once; the migration ends `cancelled` once its work has stopped. */
+  cancel(): void {
+    const status = this.#status.current;
+    if (status === 'cancelling' || !['setup', 'active', 'pre-switchover', 'device'].includes(status)) return;
+    this.#status.move('cancelling');
+    this.#abort.abort(new HarnessError('migration/cancelled', {}));
+    this.#permit?.reject(this.#abort.signal.reason);
+    this.#channel?.destroy('migration was cancelled');
+  }
+
+  /** `migrate-continue`: lets a migration that waits in `pre-switchover` go on. */
+  proceed(): void {
+    this.#permit?.resolve();
+  }
+
+  /** The source's part of query-migrate. */
+  info(): MigrationInfo {
+    const status = this.#status.current;
+    const error = this.#error === undefined ? {} : { 'error-desc': this.#error.message };
+    if (status === 'none' || status === 'setup' || status === 'failed' || status === 'cancelled') {
+      return { status, ...error };
+    }
+    const stats = this.#stats;
+    const done = status === 'completed';
+    return {
+      status,
+      'setup-time': stats.setupMs,
+      'total-time': stats.totalTimeMs(),
+      ...(done ? { downtime: stats.downtimeMs ?? 0 } : { 'expected-downtime': stats.expectedDowntimeMs }),
+      ram: stats.ram({ totalBytes: this.#ram?.totalBytes ?? 0, remainingBytes: this.#ram?.pendingBytes ?? 0, done }),
+      ...error,
+    };
+  }
+
+  // ── phases ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #setup(startMs: number): Promise<void> {
+    this.#enter('setup');
+    const { sink, source, uri } = this.#connected();
+    const { capabilities, properties, zeroPageDetection } = this.#options;
+    const ram = new RamSaver({ blocks: this.#machine.ramBlocks, sink, detectZero: zeroPageDetection !== 'none' });
+    this.#ram = ram;
+    const uuid = capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
+    const configuration = properties['send-configuration']
+      ? { machineName: this.#machine.machineName, uuid }
+      : undefined;
+    await sink.write(this.#framing.header(configuration));
+    if (capabilities['return-path']) {
+      const blockNames = new Set(ram.blocks.map((block) => block.name));
+      const listener = { pong: () => undefined, switchoverAck: () => undefined };
+      this.#returnPath = readReturnPath({ source, uri, blockNames, listener });
+      this.#returnPath.catch((error) => this.#returnPathFailed(error));
+      await sink.write(this.#framing.command('OPEN_RETURN_PATH'));
+      await sink.write(this.#framing.command('PING', new ByteWriter().u32(1).take()));
+    }
+    const section = { id: RAM_SECTION_ID, idstr: 'ram', instanceId: 0, version: RAM_VERSION };
+    ram.begin();
+    this.#synced(0);
+    await sink.write(this.#framing.sectionHeader('SECTION_START', section));
+    await sink.write(ram.setupPayload());
+    await sink.write(this.#framing.footer(RAM_SECTION_ID));
+    await sink.flush();
+    this.#goOn();
+    this.#stats.setupDone(startMs);
+    this.#status.move('active');
+  }
+
+  async #iterate(): Promise<void> {
+    this.#enter('iterate');
+    for (;;) {
+      this.#goOn();
+      if (!this.#stats.rateExceeded() && (await this.#iteration()) === 'done') return;
+      this.#stats.checkWindow();
+      if (this.#stats.rateExceeded()) {
+        await this.#clock.sleep(this.#stats.windowLeftMs(), this.#abort.signal);
+        this.#stats.checkWindow();
+      }
+    }
+  }
+
+  /** One decision of spec/control.md §7.3: done, or another part was sent. */
+  async #iteration(): Promise<'done' | 'again'> {
+    const ram = this.#ram!;
+    const { thresholdBytes } = this.#stats;
+    if (ram.pendingBytes < thresholdBytes) this.#synced(ram.sync());
+    if (ram.pendingBytes === 0 || ram.pendingBytes < thresholdBytes) return 'done';
+    const endMs = this.#clock.nowMs() + PART_MS;
+    await this.#sendPart('SECTION_PART', () => {
+      const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);
+      return this.#clock.nowMs() >= endMs ? 0 : allowed;
+    });
+    return 'again';
+  }
+
+  async #switchover(): Promise<VmState> {
+    this.#enter('switchover');
+    this.#stats.downtimeStarts();
+    this.#stopped = true;
+    const state = await this.#machine.stopForSwitchover();
+    this.#goOn();
+    if (this.#options.capabilities['pause-before-switchover']) {
+      this.#permit = Promise.withResolvers();
+      this.#permit.promise.catch(() => undefined); // a cancel may come before anyone waits
+      this.#status.move('pre-switchover');
+      await this.#permit.promise;
+    }
+    this.#goOn();
+    this.#status.move('device');
+    return state;
+  }
+
+  async #complete(state: VmState): Promise<void> {
+    this.#enter('complete');
+    const { sink } = this.#connected();
+    const { properties } = this.#options;
+    if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
+    this.#synced(this.#ram!.sync());
+    await this.#sendPart('SECTION_END', () => Number.MAX_SAFE_INTEGER);
+    const sections = machineSections({ storeGlobalState: properties['store-global-state'] });
+    for (const section of sections) {
+      await sink.write(this.#framing.sectionHeader('SECTION_FULL', { ...section, id: section.sectionId }));
+      await sink.write(section.save(state));
+      await sink.write(this.#framing.footer(section.sectionId));
+    }
+    const uuid = this.#options.capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
+    await sink.write(this.#framing.end(describe({ machineName: this.#machine.machineName, uuid, sections })));
+    await sink.flush();
+    await this.#delivered();
+    this.#goOn();
+    this.#stats.completed();
+    this.#status.move('completed');
+    this.#machine.handedOver();
+    const { totalMs, downtimeMs, dirtySyncCount } = this.#stats;
+    this.#log.info({ totalMs, downtimeMs, dirtySyncCount }, 'migration completed');
+  }
+
+  /** The destination said it loaded everything, or, without a return path, the bytes are out. */
+  async #delivered(): Promise<void> {
+    const channel = this.#connected();
+    if (this.#returnPath === undefined) return channel.close();
+    const deadline = this.#clock.sleep(LIMITS.SHUT_MS, this.#abort.signal).then(() => {
+      throw new HarnessError('transport/timeout', {
+        uri: channel.uri,
+        what: "the destination's final status",
+        waitedMs: LIMITS.SHUT_MS,
+      });
+    });
+    deadline.catch(() => undefined); // lost the race
+    await Promise.race([this.#returnPath, deadline]);
+  }
+
+  async #fail(error: unknown): Promise<void> {
+    const cancelled = this.#status.current === 'cancelling';
+    const reason = error instanceof Error ? error : new Error(String(error));
+    this.#ram?.end();
+    this.#channel?.destroy('the migration failed');
+    if (!cancelled) {
+      this.#error ??= reason;
+      this.#log.error({ err: reason, phase: this.#phase }, 'migration failed');
+      this.#status.move('failed');
+    }
+    if (this.#stopped) await this.#machine.undoSwitchover();
+    if (cancelled) this.#status.move('cancelled');
+  }
+
+  // ── parts of phases ────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #sendPart(type: 'SECTION_PART' | 'SECTION_END', pagesAllowed: (part: RamPart) => number): Promise<void> {
+    const { sink } = this.#connected();
+    const breather = new Breather();
+    await sink.write(this.#framing.partHeader(type, RAM_SECTION_ID));
+    const part = await this.#ram!.sendPart((sent) => {
+      this.#goOn();
+      const turn = breather.breathe();
+      return turn === undefined ? pagesAllowed(sent) : turn.then(() => pagesAllowed(sent));
+    });
+    await sink.write(this.#framing.footer(RAM_SECTION_ID));
+    await sink.flush();
+    this.#stats.partSent(part, this.#machine.isRunning());
+  }
+
+  #synced(fresh: number): void {
+    this.#stats.synced(fresh, this.#ram!.pendingBytes);
+    this.#log.info(
+      { pass: this.#stats.dirtySyncCount, fresh, dirtyBytes: this.#ram!.pendingBytes },
+      'dirty bitmap sync',
+    );
+    this.#onPass(this.#stats.dirtySyncCount);
+  }
+
+  #connected(): Channel {
+    if (this.#channel === undefined)
+      throw new HarnessError('internal/assertion', { why: 'connect() comes before run()' });
+    return this.#channel;
+  }
+
+  #enter(phase: Phase): void {
+    this.#phase = phase;
+    this.#log.info({ phase }, 'phase');
+  }
+
+  /** Throws when the migration was cancelled or the destination reported an error meanwhile. */
+  #goOn(): void {
+    if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  #returnPathFailed(error: Error): void {
+    if (this.#abort.signal.aborted || !['setup', 'active', 'pre-switchover', 'device'].includes(this.#status.current))
+      return;
+    this.#error ??= error;
+    this.#permit?.reject(error);
+    this.#channel?.destroy(error.message);
+  }
+
+  /** A broken connection often has a better explanation on the return path. */
+  async #whatWentWrong(error: unknown): Promise<unknown> {
+    if (this.#abort.signal.aborted) return this.#abort.signal.reason;
+    if (this.#error !== undefined) return this.#error;
+    if (this.#returnPath === undefined || !isHarnessError(error, 'transport/closed')) return error;
+    const patience = this.#clock.sleep(LAST_WORDS_MS).then(() => error);
+    return Promise.race([
+      this.#returnPath.then(
+        () => error,
+        (reason) => reason,
+      ),
+      patience,
+    ]);
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Statistics of an outgoing migration, as query-migrate defines them, and the threshold that decides switchover
+ * (spec/control.md §5.3, §7.2–7.4, §7.7). Times in milliseconds of the injected clock; no input or output here.
+ */
+
+import type { Clock } from '../base/clock.ts';
+import { PAGE_SIZE } from '../wire/ram.ts';
+import type { RamPart } from './ram/ram-save.ts';
+import type { RamInfo } from './vm-control.ts';
+
+/** The only window length: rate limit, bandwidth and threshold are renewed every 100 ms. */
+export const WINDOW_MS = 100;
+/** Below this many bytes a window says nothing about bandwidth. */
+const MIN_WINDOW_BYTES = 10_000;
+/** Dirty rates need a period longer than this (ms). */
+const RATE_PERIOD_MS = 1000;
+
+/** The parameters that take effect at once while a migration runs. */
+export interface LiveParameters {
+  /** Bytes per second; 0 is unlimited. */
+  readonly maxBandwidth: number;
+  /** Bytes per second; 0 is "use what was measured". */
+  readonly availSwitchoverBandwidth: number;
+  readonly downtimeLimitMs: number;
+}
+
+/** Counters and windows of one outgoing migration. */
+export class SourceStats {
+  readonly startMs: number;
+  setupMs = 0;
+  totalMs: number | undefined;
+  downtimeMs: number | undefined;
+  downtimeStartMs: number | undefined;
+  expectedDowntimeMs: number;
+  dirtySyncCount = 0;
+  /** Bytes that may be left so that sending them fits into the downtime limit. 0 until the first window has ended. */
+  thresholdBytes = 0;
+  #normalPages = 0;
+  #zeroPages = 0;
+  #precopyBytes = 0;
+  #downtimeBytes = 0;
+  #dirtyPagesRate = 0;
+  #mbps = 0;
+  #pagesPerSecond = 0;
+  #dirtyBytesAtSync = 0;
+  #periodStartMs: number;
+  #periodDirtyPages = 0;
+  #windowStartMs: number;
+  #windowBytes = 0;
+  #windowPages = 0;
+  readonly #clock: Clock;
+  readonly #parameters: () => LiveParameters;
+  readonly #bytes: () => number;
+
+  /** `bytes` tells how many bytes were handed to the channel so far. */
+  constructor(options: { clock: Clock; parameters: () => LiveParameters; bytes: () => number }) {
+    this.#clock = options.clock;
+    this.#parameters = options.parameters;
+    this.#bytes = options.bytes;
+    this.startMs = this.#clock.nowMs();
+    this.#windowStartMs = this.startMs;
+    this.#periodStartMs = this.startMs;
+    this.expectedDowntimeMs = options.parameters().downtimeLimitMs;
+  }
+
+  /** Setup has ended: the first window starts. */
+  setupDone(threadStartMs: number): void {
+    this.setupMs = Math.round(this.#clock.nowMs() - threadStartMs);
+    this.#openWindow();
+  }
+
+  /** A bitmap sync found `fresh` new dirty pages; `dirtyBytes` are dirty in all. */
+  synced(fresh: number, dirtyBytes: number): void {
+    this.dirtySyncCount += 1;
+    this.#dirtyBytesAtSync = dirtyBytes;
+    this.#periodDirtyPages += fresh;
+    const elapsed = this.#clock.nowMs() - this.#periodStartMs;
+    if (this.dirtySyncCount === 1) {
+      // The first sync makes everything dirty; that is no rate.
+      this.#periodStartMs = this.#clock.nowMs();
+      this.#periodDirtyPages = 0;
+    } else if (elapsed > RATE_PERIOD_MS) {
+      this.#dirtyPagesRate = Math.trunc((this.#periodDirtyPages * 1000) / elapsed);
+      this.#periodStartMs = this.#clock.nowMs();
+      this.#periodDirtyPages = 0;
+    }
+  }
+
+  /** A part of the RAM section was sent while the guest was `live` (run state `running`) or not. */
+  partSent(part: RamPart, live: boolean): void {
+    this.#normalPages += part.normalPages;
+    this.#zeroPages += part.zeroPages;
+    if (live) this.#precopyBytes += part.recordBytes;
+    else this.#downtimeBytes += part.recordBytes;
+  }
+
+  /** Bytes that may still be sent in this window; Infinity without a limit, 0 or less when it is used up. */
+  budgetLeft(): number {
+    const budget = Math.floor(this.#parameters().maxBandwidth / 10);
+    return budget === 0 ? Number.POSITIVE_INFINITY : budget - (this.#bytes() - this.#windowBytes);
+  }
+
+  /** True when more than the window's budget went out. */
+  rateExceeded(): boolean {
+    return this.budgetLeft() < 0;
+  }
+
+  /** Milliseconds until the window ends. */
+  windowLeftMs(): number {
+    return Math.max(0, this.#windowStartMs + WINDOW_MS - this.#clock.nowMs());
+  }
+
+  /** Ends the window when its 100 ms are over: bandwidth, threshold and expected downtime are renewed. */
+  checkWindow(): void {
+    const elapsed = this.#clock.nowMs() - this.#windowStartMs;
+    if (elapsed < WINDOW_MS) return;
+    const bytes = this.#bytes() - this.#windowBytes;
+    const measured = bytes / elapsed;
+    const { availSwitchoverBandwidth, downtimeLimitMs } = this.#parameters();
+    const bandwidth = availSwitchoverBandwidth === 0 ? measured : Math.floor(availSwitchoverBandwidth / 1000);
+    this.thresholdBytes = Math.trunc(bandwidth * downtimeLimitMs);
+    this.#mbps = (bytes * 8) / elapsed / 1000;
+    this.#pagesPerSecond = Math.trunc(((this.#normalPages + this.#zeroPages - this.#windowPages) * 1000) / elapsed);
+    if (this.#dirtyPagesRate !== 0 && bytes > MIN_WINDOW_BYTES) {
+      this.expectedDowntimeMs = Math.trunc(this.#dirtyBytesAtSync / bandwidth);
+    }
+    this.#openWindow();
+  }
+
+  #openWindow(): void {
+    this.#windowStartMs = this.#clock.nowMs();
+    this.#windowBytes = this.#bytes();
+    this.#windowPages = this.#normalPages + this.#zeroPages;
+  }
+
+  /** The guest is about to be stopped: downtime counts from here. */
+  downtimeStarts(): void {
+    this.downtimeStartMs ??= this.#clock.nowMs();
+  }
+
+  /** Everything arrived: the final numbers. */
+  completed(): void {
+    const now = this.#clock.nowMs();
+    this.totalMs = Math.round(now - this.startMs);
+    this.downtimeMs = Math.round(now - (this.downtimeStartMs ?? now));
+    const sendingMs = this.totalMs - this.setupMs;
+    if (sendingMs > 0) this.#mbps = (this.#bytes() * 8) / sendingMs / 1000;
+  }
+
+  /** Total time so far, or the final one once completed. */
+  totalTimeMs(): number {
+    return this.totalMs ?? Math.round(this.#clock.nowMs() - this.startMs);
+  }
+
+  /** The `ram` member of query-migrate. */
+  ram(state: { totalBytes: number; remainingBytes: number; done: boolean }): RamInfo {
+    return {
+      transferred: this.#bytes(),
+      remaining: state.done ? 0 : state.remainingBytes,
+      total: state.totalBytes,
+      duplicate: this.#zeroPages,
+      normal: this.#normalPages,
+      'normal-bytes': this.#normalPages * PAGE_SIZE,
+      'dirty-pages-rate': state.done ? 0 : this.#dirtyPagesRate,
+      mbps: this.#mbps,
+      'dirty-sync-count': this.dirtySyncCount,
+      'postcopy-requests': 0,
+      'page-size': PAGE_SIZE,
+      'multifd-bytes': 0,
+      'pages-per-second': this.#pagesPerSecond,
+      'precopy-bytes': this.#precopyBytes,
+      'downtime-bytes': this.#downtimeBytes,
+      'postcopy-bytes': 0,
+      'dirty-sync-missed-zero-copy': 0,
+    };
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * A migration channel: bytes out, bytes in, over a socket, a child process or a file. The two interfaces are all that
+ * source and destination know of a transport.
+ */
+
+import type { PageBatch } from '../../hw/ram.ts';
+
+/** The writing end. Small writes are gathered; pages go out straight from guest RAM. */
+export interface ByteSink {
+  /** Bytes handed to the kernel so far (what was only gathered does not count yet). */
+  readonly bytesWritten: number;
+  /** Gathers `bytes` (copied); flushes by itself when the gather buffer is full. Throws `transport/closed`. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Writes records and pages without copying them; resolves when the batch may be reused. Throws `transport/closed`. */
+  writeBatch(batch: PageBatch): Promise<void>;
+  /** Hands everything gathered to the kernel. */
+  flush(): Promise<void>;
+}
+
+/** The reading end. */
+export interface ByteSource {
+  /** Reads at least one byte into `into` and returns how many; 0 is the end. Throws `transport/closed` on errors. */
+  read(into: Uint8Array): Promise<number>;
+  /**
+   * Scattered read at raw addresses (an iovec array) that never waits: bytes, 0 at the end, or minus errno.
+   * Undefined where there are no native calls.
+   */
+  readonly readv: ((iovAddress: number, count: number) => number) | undefined;
+}
+
+/** One open connection. */
+export interface Channel {
+  readonly uri: string;
+  /** Whether bytes can travel back: false for files and one-way pipes. */
+  readonly bidirectional: boolean;
+  readonly sink: ByteSink;
+  readonly source: ByteSource;
+  /** Ends it in good order: what was written reaches the peer. */
+  close(): Promise<void>;
+  /** Ends it at once; pending reads and writes fail with `transport/closed`. */
+  destroy(why: string): void;
+}

@@ -1,0 +1,134 @@
+/** A channel to a file from an offset on (`file:PATH,offset=N`, spec/control.md §6). One-way: what is written stays there. */
+
+import { type FileHandle, open } from 'node:fs/promises';
+import { HarnessError, messageOf } from '../../base/errors.ts';
+import type { PageBatch } from '../../hw/ram.ts';
+import type { ByteSink, ByteSource, Channel } from './channel.ts';
+
+const GATHER_BYTES = 32_768;
+
+/** Creates (mode 0600) and truncates to `offset` for writing. Rejects with `transport/open`. */
+export async function createFile(target: { path: string; offset: number; uri: string }): Promise<Channel> {
+  const file = await opened(target.uri, async () => {
+    const handle = await open(target.path, 'a', 0o600);
+    await handle.close();
+    return open(target.path, 'r+');
+  });
+  await file.truncate(target.offset);
+  return new FileChannel(file, target.uri, target.offset);
+}
+
+/** Opens for reading from `offset`. Rejects with `transport/open`. */
+export async function openFile(target: { path: string; offset: number; uri: string }): Promise<Channel> {
+  const file = await opened(target.uri, () => open(target.path, 'r'));
+  return new FileChannel(file, target.uri, target.offset);
+}
+
+async function opened(uri: string, start: () => Promise<FileHandle>): Promise<FileHandle> {
+  try {
+    return await start();
+  } catch (cause) {
+    throw new HarnessError('transport/open', { uri, why: messageOf(cause) }, { cause });
+  }
+}
+
+class FileChannel implements Channel, ByteSink, ByteSource {
+  readonly uri: string;
+  readonly bidirectional = false;
+  readonly readv = undefined;
+  readonly #file: FileHandle;
+  readonly #start: number;
+  readonly #gather = new Uint8Array(GATHER_BYTES);
+  #used = 0;
+  #position: number;
+  #closed: Promise<void> | undefined;
+
+  constructor(file: FileHandle, uri: string, offset: number) {
+    this.uri = uri;
+    this.#file = file;
+    this.#start = offset;
+    this.#position = offset;
+  }
+
+  get sink(): ByteSink {
+    return this;
+  }
+
+  get source(): ByteSource {
+    return this;
+  }
+
+  get bytesWritten(): number {
+    return this.#position - this.#start;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#used + bytes.length > GATHER_BYTES) await this.flush();
+    if (bytes.length > GATHER_BYTES) return this.#store([bytes]);
+    this.#gather.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  async flush(): Promise<void> {
+    if (this.#used === 0) return;
+    const bytes = this.#gather.subarray(0, this.#used);
+    await this.#store([bytes]);
+    this.#used = 0;
+  }
+
+  async writeBatch(batch: PageBatch): Promise<void> {
+    await this.flush();
+    const views: Uint8Array[] = [];
+    for (let index = 0; index < batch.entryCount; index++) views.push(batch.view(index));
+    await this.#store(views);
+  }
+
+  async #store(views: Uint8Array[]): Promise<void> {
+    let left = views;
+    while (left.length > 0) {
+      const { bytesWritten } = await this.#io(() => this.#file.writev(left, this.#position));
+      this.#position += bytesWritten;
+      left = rest(left, bytesWritten);
+    }
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    const { bytesRead } = await this.#io(() => this.#file.read(into, 0, into.length, this.#position));
+    this.#position += bytesRead;
+    return bytesRead;
+  }
+
+  async #io<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      if (this.#closed !== undefined) throw new Error('closed');
+      return await work();
+    } catch (cause) {
+      throw new HarnessError(
+        'transport/closed',
+        { uri: this.uri, at: this.bytesWritten, why: messageOf(cause) },
+        { cause },
+      );
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed === undefined) await this.flush();
+    this.#closed ??= this.#file.close();
+    await this.#closed;
+  }
+
+  destroy(_why: string): void {
+    // An operation under way keeps the handle until it is done; FileHandle.close waits for it.
+    this.#closed ??= this.#file.close();
+    this.#closed.catch(() => undefined); // already given up: a failing close changes nothing
+  }
+}
+
+function rest(views: Uint8Array[], done: number): Uint8Array[] {
+  let left = done;
+  for (const [index, view] of views.entries()) {
+    if (left < view.length) return [view.subarray(left), ...views.slice(index + 1)];
+    left -= view.length;
+  }
+  return [];
+}

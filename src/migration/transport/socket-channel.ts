@@ -1,0 +1,334 @@
+/**
+ * A channel over a connected socket. With native calls pages leave by writev straight from RAM and arrive by readv
+ * straight into RAM; libuv only waits: for writability by writing a little itself, for readability by reading a few bytes.
+ */
+
+import net from 'node:net';
+import { HarnessError, messageOf } from '../../base/errors.ts';
+import type { PageBatch } from '../../hw/ram.ts';
+import { ERRNO, native } from '../../threads/native.ts';
+import type { ByteSink, ByteSource, Channel } from './channel.ts';
+
+const GATHER_BYTES = 32_768;
+/** What libuv is given to write when the kernel's buffer is full; its completion means there is room again. */
+const WAIT_WRITE_BYTES = 65_536;
+/** What libuv reads to learn that there is something to read. */
+const WAIT_READ_BYTES = 64;
+/** Socket buffers that hold a few batches, so that neither side waits for the other at every batch (bytes). */
+const SOCKET_BUFFER_BYTES = 1 << 20;
+
+/** The descriptor of a socket; -1 when Node does not tell (then the portable path is used). */
+export function descriptorOf(socket: net.Socket): number {
+  // Node documents `_handle` and `fd` only for server.listen; absent means the slower path.
+  const handle = (socket as unknown as { _handle?: { fd?: number } })._handle;
+  return native === undefined ? -1 : (handle?.fd ?? -1);
+}
+
+/** The bytes libuv lands in when it waits for a readable socket, and who waits. */
+class Landing {
+  readonly bytes = new Uint8Array(new SharedArrayBuffer(WAIT_READ_BYTES));
+  arrived: ((count: number) => void) | undefined;
+
+  readonly onread = {
+    buffer: this.bytes,
+    callback: (count: number): boolean => {
+      this.arrived?.(count);
+      return false; // stop: the next bytes are read natively
+    },
+  };
+}
+
+/** Connects to a unix path or a host and port. Resolves with a channel; rejects with the socket's own error. */
+export function connectSocket(target: net.NetConnectOpts, uri: string, signal: AbortSignal): Promise<Channel> {
+  const landing = native === undefined ? undefined : new Landing();
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ ...target, ...(landing === undefined ? {} : { onread: landing.onread }) });
+    const abort = () => socket.destroy(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
+    signal.addEventListener('abort', abort, { once: true });
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      signal.removeEventListener('abort', abort);
+      socket.off('error', reject);
+      resolve(new SocketChannel(socket, uri, landing));
+    });
+    if (signal.aborted) abort();
+  });
+}
+
+/** Wraps a socket that a server accepted with `pauseOnConnect`. */
+export function acceptSocket(accepted: net.Socket, uri: string): Channel {
+  const fd = descriptorOf(accepted);
+  const copy = fd < 0 ? -1 : (native?.dup(fd) ?? -1);
+  if (copy < 0) return new SocketChannel(accepted, uri, undefined);
+  // Only a socket made with `onread` lets the kernel's bytes go where we want them: adopt a copy of the descriptor.
+  const landing = new Landing();
+  const socket = new net.Socket({
+    fd: copy,
+    readable: true,
+    writable: true,
+    onread: landing.onread,
+  } as net.SocketConstructorOpts);
+  accepted.on('error', () => undefined); // the copy reports; this one is only let go
+  accepted.destroy();
+  return new SocketChannel(socket, uri, landing);
+}
+
+class SocketChannel implements Channel {
+  readonly uri: string;
+  readonly bidirectional = true;
+  readonly sink: ByteSink;
+  readonly source: ByteSource;
+  readonly #socket: net.Socket;
+  readonly #state: SocketState;
+
+  constructor(socket: net.Socket, uri: string, landing: Landing | undefined) {
+    this.uri = uri;
+    this.#socket = socket;
+    this.#state = new SocketState(socket, uri);
+    socket.setNoDelay(true);
+    const fd = descriptorOf(socket);
+    if (fd >= 0) native?.setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
+    this.sink = new SocketSink(socket, this.#state, fd);
+    this.source =
+      landing === undefined ? new EventSource(socket, this.#state) : new NativeSource(socket, this.#state, fd, landing);
+  }
+
+  async close(): Promise<void> {
+    if (this.#socket.destroyed) return;
+    await this.sink.flush().catch(() => undefined); // the peer is gone: nothing left to deliver
+    await new Promise<void>((resolve) => {
+      this.#socket.once('close', () => resolve());
+      this.#socket.end(() => this.#socket.destroy());
+    });
+  }
+
+  destroy(why: string): void {
+    this.#state.fail(why);
+    this.#socket.destroy();
+  }
+}
+
+/** Why a socket is dead, shared by both directions, and who wants to know. */
+export class SocketState {
+  readonly uri: string;
+  readonly #socket: net.Socket;
+  readonly #waiting = new Set<(error: Error) => void>();
+  why: string | undefined;
+  ended = false;
+
+  constructor(socket: net.Socket, uri: string) {
+    this.uri = uri;
+    this.#socket = socket;
+    socket.on('error', (error) => this.fail(messageOf(error)));
+    socket.on('close', () => this.fail('closed'));
+    socket.on('end', () => {
+      this.ended = true;
+    });
+  }
+
+  fail(why: string): void {
+    this.why ??= why;
+    for (const reject of this.#waiting) reject(this.error());
+    this.#waiting.clear();
+  }
+
+  error(): HarnessError {
+    return new HarnessError('transport/closed', {
+      uri: this.uri,
+      at: this.#socket.bytesWritten,
+      why: this.why ?? 'closed',
+    });
+  }
+
+  /** Throws when the socket is dead: before every native call, because its descriptor may be another's by now. */
+  check(): void {
+    if (this.why !== undefined || this.#socket.destroyed) throw this.error();
+  }
+
+  /** A promise that `start` resolves and that the socket's death rejects. */
+  wait<T>(start: (resolve: (value: T) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.why !== undefined) return reject(this.error());
+      this.#waiting.add(reject);
+      start((value) => {
+        this.#waiting.delete(reject);
+        resolve(value);
+      });
+    });
+  }
+}
+
+/** Writes to a socket: gathered small writes, pages by writev straight from RAM. */
+export class SocketSink implements ByteSink {
+  readonly #socket: net.Socket;
+  readonly #state: SocketState;
+  readonly #fd: number;
+  readonly #gather = new Uint8Array(GATHER_BYTES);
+  #used = 0;
+  #written = 0;
+
+  constructor(socket: net.Socket, state: SocketState, fd: number) {
+    this.#socket = socket;
+    this.#state = state;
+    this.#fd = fd;
+  }
+
+  get bytesWritten(): number {
+    return this.#written;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#used + bytes.length > GATHER_BYTES) await this.flush();
+    if (bytes.length > GATHER_BYTES) return this.#send(bytes);
+    this.#gather.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  async flush(): Promise<void> {
+    if (this.#used === 0) return this.#state.check();
+    const bytes = this.#gather.slice(0, this.#used);
+    this.#used = 0;
+    await this.#send(bytes);
+  }
+
+  async writeBatch(batch: PageBatch): Promise<void> {
+    if (this.#used > 0) await this.flush();
+    if (native === undefined || this.#fd < 0) {
+      await this.#sendViews(batch, 0, Number.POSITIVE_INFINITY);
+      return;
+    }
+    let index = 0;
+    while (index < batch.entryCount) {
+      this.#state.check();
+      const result = native.writev(this.#fd, batch.iovAddress + index * 16, batch.entryCount - index);
+      if (result === -ERRNO.EAGAIN) index = await this.#sendViews(batch, index, WAIT_WRITE_BYTES);
+      else if (result >= 0) {
+        this.#written += result;
+        index = advance(batch.entries, index, result);
+      } else if (result !== -ERRNO.EINTR) {
+        this.#state.fail(result === -ERRNO.EPIPE ? 'Broken pipe' : `write failed with errno ${-result}`);
+      }
+    }
+  }
+
+  /** Writes about `limit` bytes of entries from `index` on through libuv; returns the entry after the last one written. */
+  async #sendViews(batch: PageBatch, index: number, limit: number): Promise<number> {
+    this.#state.check();
+    let next = index;
+    let bytes = 0;
+    await this.#state.wait<void>((resolve) => {
+      this.#socket.cork();
+      while (next < batch.entryCount && bytes < limit) {
+        const view = batch.view(next);
+        bytes += view.length;
+        next += 1;
+        const last = next === batch.entryCount || bytes >= limit;
+        if (last) this.#socket.write(view, (error) => error ?? resolve());
+        else this.#socket.write(view);
+      }
+      this.#socket.uncork();
+    });
+    this.#written += bytes;
+    return next;
+  }
+
+  async #send(bytes: Uint8Array): Promise<void> {
+    this.#state.check();
+    await this.#state.wait<void>((resolve) => this.#socket.write(bytes, (error) => error ?? resolve()));
+    this.#written += bytes.length;
+  }
+}
+
+/** Steps `count` bytes into u64 (address, length) entries from `index` on; a half-written entry is shortened in place. */
+function advance(entries: BigUint64Array, index: number, count: number): number {
+  let left = count;
+  let at = index;
+  while (left > 0) {
+    const length = Number(entries[at * 2 + 1]!);
+    if (left < length) {
+      entries[at * 2] = entries[at * 2]! + BigInt(left);
+      entries[at * 2 + 1] = BigInt(length - left);
+      return at;
+    }
+    left -= length;
+    at += 1;
+  }
+  return at;
+}
+
+/** Reads by native calls; libuv only tells when there is something. */
+class NativeSource implements ByteSource {
+  readonly readv: (iovAddress: number, count: number) => number;
+  readonly #socket: net.Socket;
+  readonly #state: SocketState;
+  readonly #landing: Landing;
+
+  constructor(socket: net.Socket, state: SocketState, fd: number, landing: Landing) {
+    this.#socket = socket;
+    this.#state = state;
+    this.#landing = landing;
+    socket.pause();
+    this.readv = (iovAddress, count) => {
+      if (state.why !== undefined || socket.destroyed) return -ERRNO.ECONNRESET;
+      return native?.readv(fd, iovAddress, count) ?? -ERRNO.EAGAIN;
+    };
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    if (this.#state.ended) return 0;
+    const landing = this.#landing;
+    let end: (() => void) | undefined;
+    // A target shorter than the landing buffer would lose bytes: the reader always asks for more (see StreamReader).
+    try {
+      const count = await this.#state.wait<number>((resolve) => {
+        end = () => resolve(0);
+        landing.arrived = resolve;
+        this.#socket.once('end', end);
+        this.#socket.resume();
+      });
+      into.set(landing.bytes.subarray(0, count));
+      return count;
+    } finally {
+      landing.arrived = undefined;
+      if (end !== undefined) this.#socket.off('end', end);
+      this.#socket.pause();
+    }
+  }
+}
+
+/** Reads by 'data' events: the portable way. */
+export class EventSource implements ByteSource {
+  readonly readv = undefined;
+  readonly #socket: net.Socket;
+  readonly #state: SocketState;
+  #chunk: Uint8Array | undefined;
+  #arrived: ((count: number) => void) | undefined;
+
+  constructor(socket: net.Socket, state: SocketState) {
+    this.#socket = socket;
+    this.#state = state;
+    socket.on('data', (chunk: Uint8Array) => {
+      socket.pause();
+      this.#chunk = chunk;
+      this.#arrived?.(chunk.length);
+    });
+    socket.on('end', () => this.#arrived?.(0));
+    socket.pause();
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    if (this.#chunk === undefined) {
+      if (this.#state.ended) return 0;
+      await this.#state.wait<number>((resolve) => {
+        this.#arrived = resolve;
+        this.#socket.resume();
+      });
+    }
+    const chunk = this.#chunk;
+    if (chunk === undefined) return 0;
+    const count = Math.min(into.length, chunk.length);
+    into.set(chunk.subarray(0, count));
+    this.#chunk = count === chunk.length ? undefined : chunk.subarray(count);
+    return count;
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * What the control plane (QMP, CLI, tests) may do with a virtual machine. `Vm` implements it; the QMP layer knows
+ * nothing else. Every method that fails throws a HarnessError whose message is what a QMP client reads.
+ */
+
+import type { RunState } from '../hw/run-state.ts';
+import type { MigrationStatus } from './status.ts';
+
+/** QMP events of a virtual machine (spec/control.md §5.7): name and data, `undefined` data is left out. */
+export type VmEvent =
+  | { readonly name: 'STOP' | 'RESUME'; readonly data?: undefined }
+  | { readonly name: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
+  | { readonly name: 'MIGRATION_PASS'; readonly data: { readonly pass: number } }
+  | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: string } };
+
+/** An address for query-migrate's `socket-address`. */
+export type SocketAddress =
+  | {
+      readonly type: 'inet';
+      readonly host: string;
+      readonly port: string;
+      readonly ipv4?: boolean;
+      readonly ipv6?: boolean;
+    }
+  | { readonly type: 'unix'; readonly path: string };
+
+/** The `ram` member of query-migrate (spec/control.md §5.3); bytes, pages, pages per second, Mbit/s as named there. */
+export interface RamInfo {
+  readonly transferred: number;
+  readonly remaining: number;
+  readonly total: number;
+  readonly duplicate: number;
+  readonly normal: number;
+  readonly 'normal-bytes': number;
+  readonly 'dirty-pages-rate': number;
+  readonly mbps: number;
+  readonly 'dirty-sync-count': number;
+  readonly 'postcopy-requests': number;
+  readonly 'page-size': number;
+  readonly 'multifd-bytes': number;
+  readonly 'pages-per-second': number;
+  readonly 'precopy-bytes': number;
+  readonly 'downtime-bytes': number;
+  readonly 'postcopy-bytes': number;
+  readonly 'dirty-sync-missed-zero-copy': number;
+}
+
+/** The reply of query-migrate (spec/control.md §5.3); members are absent when QEMU leaves them out. Times in ms. */
+export interface MigrationInfo {
+  readonly status?: MigrationStatus;
+  readonly 'setup-time'?: number;
+  readonly 'total-time'?: number;
+  readonly 'expected-downtime'?: number;
+  readonly downtime?: number;
+  readonly 'cpu-throttle-percentage'?: number;
+  readonly ram?: RamInfo;
+  readonly 'error-desc'?: string;
+  readonly 'blocked-reasons'?: readonly string[];
+  readonly 'socket-address'?: readonly SocketAddress[];
+}
+
+/** One entry of the `channels` argument of migrate and migrate-incoming (spec/control.md §5.2), already parsed from JSON. */
+export interface MigrationChannel {
+  readonly 'channel-type': 'main' | 'cpr';
+  readonly addr: MigrationAddress;
+}
+
+/** The address union of a channel. */
+export type MigrationAddress =
+  | { readonly transport: 'socket'; readonly type: 'inet'; readonly host: string; readonly port: string }
+  | { readonly transport: 'socket'; readonly type: 'unix'; readonly path: string }
+  | { readonly transport: 'exec'; readonly args: readonly string[] }
+  | { readonly transport: 'file'; readonly filename: string; readonly offset: number };
+
+/** Arguments of `migrate`; exactly one of uri and a non-empty channels. */
+export interface MigrateArguments {
+  readonly uri?: string;
+  readonly channels?: readonly MigrationChannel[];
+  readonly detach?: boolean;
+  readonly resume?: boolean;
+}
+
+/** Arguments of `migrate-incoming`. */
+export interface IncomingArguments {
+  readonly uri?: string;
+  readonly channels?: readonly MigrationChannel[];
+  readonly 'exit-on-error'?: boolean;
+}
+
+/** A virtual machine as its control plane sees it. */
+export interface VmControl {
+  readonly name: string | undefined;
+  /** Textual UUID, all zeros when none was configured. */
+  readonly uuid: string;
+  /** Machine type: `none` or `harness`. */
+  readonly machineType: string;
+  /** Bytes of guest RAM. */
+  readonly ramBytes: number;
+  /** Number of vCPUs that run a guest. */
+  readonly cpuCount: number;
+  /** Adds a listener for events; the returned function removes it. */
+  onEvent(listener: (event: VmEvent) => void): () => void;
+
+  queryStatus(): { readonly status: RunState; readonly running: boolean };
+  /** QMP stop: exact, after it resolves not one byte of guest RAM changes. */
+  stop(): Promise<void>;
+  cont(): Promise<void>;
+  reset(): Promise<void>;
+  /** Emits SHUTDOWN with the reason (`host-qmp-quit`, `host-signal`), cancels a migration, frees threads, then `exited` resolves. */
+  quit(reason: 'host-qmp-quit' | 'host-signal'): Promise<void>;
+  /** Resolves with the process exit code once the machine is gone: 0 after quit, 1 after a failed incoming migration with exit-on-error. */
+  readonly exited: Promise<number>;
+  /** Copies guest-physical memory; throws when the range is outside RAM. */
+  readPhysical(address: number, length: number): Uint8Array;
+
+  migrate(args: MigrateArguments): Promise<void>;
+  migrateIncoming(args: IncomingArguments): Promise<void>;
+  migrateCancel(): Promise<void>;
+  migrateContinue(state: MigrationStatus): Promise<void>;
+  queryMigrate(): MigrationInfo;
+  /** The list of query-migrate-capabilities, in QEMU's order. */
+  queryCapabilities(): { readonly capability: string; readonly state: boolean }[];
+  setCapabilities(list: readonly { readonly capability: string; readonly state: boolean }[]): void;
+  /** The object of query-migrate-parameters; sizes are bigint so that 64 bits survive. */
+  queryParameters(): Readonly<Record<string, string | number | bigint | boolean | object>>;
+  /** Sets any subset; values are already of the parameter's JSON kind, ranges are checked here. */
+  setParameters(values: Readonly<Record<string, unknown>>): void;
+}

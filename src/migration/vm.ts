@@ -1,0 +1,373 @@
+/**
+ * A virtual machine as its control plane drives it: machine, run state, events, and both directions of migration
+ * (spec/control.md §4, §5.2–5.4, §8.3–8.5). The texts of refusals are QEMU's where clients match on them.
+ */
+
+import { type Clock, systemClock } from '../base/clock.ts';
+import { HarnessError, messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { GuestOptions } from '../hw/guest/guest-options.ts';
+import { Machine, type RamLoaderOption } from '../hw/machine.ts';
+import type { RamBlock } from '../hw/ram.ts';
+import { isLive, type RunState } from '../hw/run-state.ts';
+import { DestinationMigration } from './destination.ts';
+import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
+import type { MigrationOptions } from './options/options.ts';
+import type { VmState } from './savevm.ts';
+import { SourceMigration } from './source.ts';
+import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
+import { type Address, addressOf } from './transport/address.ts';
+import { isBidirectional } from './transport/transport.ts';
+import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
+
+/** How a virtual machine is made. */
+export interface VmConfig {
+  readonly machineType: 'none' | 'harness';
+  readonly ramBytes: number;
+  /** Default `ram`, as QEMU's `-M none` calls it. */
+  readonly ramBlockName?: string;
+  readonly name?: string;
+  /** Textual UUID. */
+  readonly uuid?: string;
+  /** `-S`: do not start the guest by itself. */
+  readonly startPaused: boolean;
+  /** A URI, or `defer` to wait for migrate-incoming. */
+  readonly incoming?: string;
+  readonly guests?: readonly GuestOptions[];
+  readonly loaders?: readonly RamLoaderOption[];
+  readonly options: MigrationOptions;
+  readonly log: Logger;
+  readonly clock?: Clock;
+}
+
+const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
+function refuse(text: string): HarnessError {
+  return new HarnessError('qmp/generic', { text });
+}
+
+/** One virtual machine. Dispose it to give back its threads and ports. */
+export class Vm implements VmControl {
+  readonly name: string | undefined;
+  readonly uuid: string;
+  readonly machineType: string;
+  readonly exited: Promise<number>;
+  readonly #machine: Machine;
+  readonly #options: MigrationOptions;
+  readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #uuidBytes: Uint8Array | undefined;
+  readonly #listeners = new Set<(event: VmEvent) => void>();
+  readonly #exit = Promise.withResolvers<number>();
+  readonly #outgoingStatus = new StatusMachine('source');
+  readonly #incomingStatus = new StatusMachine('destination');
+  #runState: RunState;
+  #autostart: boolean;
+  #stateBeforeSwitchover: RunState | undefined;
+  #outgoing: SourceMigration | undefined;
+  #outgoingWork: Promise<void> | undefined;
+  #incoming: DestinationMigration | undefined;
+  #incomingWork: Promise<void> | undefined;
+  #incomingAddress: Address | undefined;
+  #ending: Promise<void> | undefined;
+
+  /** Builds the machine and, without `-S` and `-incoming`, starts the guest. Throws what Machine and the URI parser throw. */
+  static async create(config: VmConfig): Promise<Vm> {
+    const vm = new Vm(config);
+    try {
+      if (config.incoming === undefined) {
+        if (!config.startPaused) await vm.#start('running');
+      } else if (config.incoming !== 'defer') {
+        await vm.migrateIncoming({ uri: config.incoming });
+      }
+    } catch (error) {
+      await vm[Symbol.asyncDispose]();
+      throw error;
+    }
+    return vm;
+  }
+
+  private constructor(config: VmConfig) {
+    this.name = config.name;
+    this.uuid = config.uuid ?? NO_UUID;
+    this.#uuidBytes =
+      config.uuid === undefined ? undefined : new Uint8Array(Buffer.from(config.uuid.replaceAll('-', ''), 'hex'));
+    this.machineType = config.machineType;
+    this.exited = this.#exit.promise;
+    this.#options = config.options;
+    this.#log = config.log;
+    this.#clock = config.clock ?? systemClock;
+    this.#autostart = !config.startPaused;
+    this.#runState = config.incoming === undefined ? 'prelaunch' : 'inmigrate';
+    this.#machine = new Machine({
+      ramBlockName: config.ramBlockName ?? 'ram',
+      ramBytes: config.ramBytes,
+      guests: config.guests ?? [],
+      loaders: config.loaders ?? [],
+      clock: this.#clock,
+      onVcpuFailure: (error) => void this.#vcpuFailed(error),
+    });
+    for (const status of [this.#outgoingStatus, this.#incomingStatus]) {
+      status.onMove((to) => {
+        this.#log.info({ side: status.side, status: to }, 'migration status');
+        if (this.#options.isOn('events')) this.#emit({ name: 'MIGRATION', data: { status: to } });
+      });
+    }
+  }
+
+  get ramBytes(): number {
+    return this.#machine.ram.length;
+  }
+
+  get cpuCount(): number {
+    return this.#machine.guests.length;
+  }
+
+  /** The machine's RAM. */
+  get ram(): RamBlock {
+    return this.#machine.ram;
+  }
+
+  onEvent(listener: (event: VmEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Whether each guest left its RAM as it must; the guest must be stopped. */
+  checkGuests(): readonly { readonly id: string; readonly ok: boolean; readonly detail: string }[] {
+    return this.#machine.checkGuests();
+  }
+
+  readPhysical(address: number, length: number): Uint8Array {
+    return this.#machine.readPhysical(address, length);
+  }
+
+  // ── run state ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  queryStatus(): { readonly status: RunState; readonly running: boolean } {
+    return { status: this.#runState, running: this.#runState === 'running' };
+  }
+
+  async stop(): Promise<void> {
+    if (this.#runState === 'inmigrate') this.#autostart = false;
+    if (!isLive(this.#runState)) return;
+    await this.#machine.stop();
+    if (!isLive(this.#runState)) return; // a switchover came in between: it stopped the guest
+    this.#runState = 'paused';
+    this.#emit({ name: 'STOP' });
+  }
+
+  async cont(): Promise<void> {
+    switch (this.#runState) {
+      case 'finish-migrate':
+        throw refuse('Migration is not finalized yet');
+      case 'internal-error':
+      case 'shutdown':
+        throw refuse('Resetting the Virtual Machine is required');
+      case 'inmigrate':
+        this.#autostart = true;
+        return;
+      case 'running':
+      case 'suspended':
+        return;
+      default:
+        await this.#start('running');
+    }
+  }
+
+  async reset(): Promise<void> {
+    if (this.#runState === 'paused') this.#runState = 'prelaunch';
+    this.#emit({ name: 'RESET', data: { guest: false, reason: 'host-qmp-system-reset' } });
+  }
+
+  async quit(reason: 'host-qmp-quit' | 'host-signal'): Promise<void> {
+    this.#emit({ name: 'SHUTDOWN', data: { guest: false, reason } });
+    await this[Symbol.asyncDispose]();
+  }
+
+  async #start(state: 'running' | 'suspended'): Promise<void> {
+    if (state === 'running') await this.#machine.start();
+    this.#runState = state;
+    this.#emit({ name: 'RESUME' });
+  }
+
+  async #vcpuFailed(error: Error): Promise<void> {
+    this.#log.error({ err: error }, 'a vCPU failed');
+    if (this.#runState !== 'running') return;
+    this.#runState = 'internal-error';
+    this.#emit({ name: 'STOP' });
+  }
+
+  #emit(event: VmEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  // ── migration ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async migrate(args: MigrateArguments): Promise<void> {
+    const address = addressOf(args);
+    if (this.#options.isOn('return-path') && !isBidirectional(address)) {
+      throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
+    }
+    if (args.resume === true) throw refuse('Cannot resume if there is no paused migration');
+    if (isRunning(this.#outgoingStatus.current)) throw refuse("There's a migration process in progress");
+    if (this.#runState === 'inmigrate') throw refuse('Guest is waiting for an incoming migration');
+    if (this.#runState === 'postmigrate')
+      throw refuse("Can't migrate the vm that was paused due to previous migration");
+    await this.#outgoingWork; // the last one's clean-up; its status is final already
+    const outgoing = new SourceMigration({
+      machine: this.#sourceMachine(),
+      address,
+      options: this.#options,
+      status: this.#outgoingStatus,
+      clock: this.#clock,
+      log: this.#log.child({ side: 'source' }),
+      onPass: (pass) => {
+        if (this.#options.isOn('events')) this.#emit({ name: 'MIGRATION_PASS', data: { pass } });
+      },
+    });
+    this.#outgoing = outgoing;
+    const connecting = outgoing.connect();
+    this.#outgoingWork = connecting.then(
+      () => outgoing.run(),
+      () => undefined, // the status is `failed` or `cancelled` and query-migrate has the reason
+    );
+    // A file or a command that cannot be opened is the reply's error; a socket's failure only shows in the status.
+    if (address.kind === 'file' || address.kind === 'exec') await connecting;
+  }
+
+  async migrateIncoming(args: IncomingArguments): Promise<void> {
+    if (this.#incoming !== undefined) throw refuse('The incoming migration has already been started');
+    if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
+    const address = addressOf(args);
+    const incoming = new DestinationMigration({
+      machine: this.#destinationMachine(),
+      address,
+      options: this.#options,
+      status: this.#incomingStatus,
+      clock: this.#clock,
+      log: this.#log.child({ side: 'destination' }),
+    });
+    try {
+      await incoming.connect();
+    } catch (error) {
+      // Unlike QEMU, which stays in `setup` for good, another try is possible (docs/differences.md).
+      this.#incomingStatus.move('none');
+      throw error;
+    }
+    this.#incoming = incoming;
+    this.#incomingAddress = address;
+    const exitOnError = args['exit-on-error'] ?? true;
+    this.#incomingWork = incoming.run().then(async (error) => {
+      this.#incomingAddress = undefined;
+      if (error === undefined || this.#ending !== undefined || !exitOnError) return;
+      process.stderr.write(`switchover: load of migration failed: ${messageOf(error)}\n`);
+      await this.#end(1);
+    });
+  }
+
+  async migrateCancel(): Promise<void> {
+    this.#outgoing?.cancel();
+  }
+
+  async migrateContinue(state: MigrationStatus): Promise<void> {
+    const { current } = this.#outgoingStatus;
+    if (state !== current) throw refuse(`Migration not in expected state: ${current}`);
+    this.#outgoing?.proceed();
+  }
+
+  queryMigrate(): MigrationInfo {
+    const incoming = this.#incoming?.info() ?? {};
+    return this.#outgoing === undefined ? incoming : { ...incoming, ...this.#outgoing.info() };
+  }
+
+  queryCapabilities(): { readonly capability: string; readonly state: boolean }[] {
+    return this.#options.queryCapabilities();
+  }
+
+  setCapabilities(list: readonly { readonly capability: string; readonly state: boolean }[]): void {
+    this.#options.setCapabilities(list, this.#capabilityContext());
+  }
+
+  queryParameters(): Readonly<Record<string, string | number | bigint | boolean | object>> {
+    return this.#options.queryParameters();
+  }
+
+  setParameters(values: Readonly<Record<string, unknown>>): void {
+    this.#options.setParameters(values);
+  }
+
+  #capabilityContext(): CapabilityContext {
+    const kind = this.#incomingAddress?.kind;
+    return {
+      ...IDLE_CONTEXT,
+      outgoingStatus: this.#outgoingStatus.current,
+      runState: this.#runState,
+      incomingStarted: kind === 'tcp' || kind === 'unix',
+    };
+  }
+
+  #sourceMachine() {
+    const machine = this.#machine;
+    return {
+      machineName: this.machineType,
+      uuid: this.#uuidBytes,
+      ramBlocks: [machine.ram],
+      isRunning: () => this.#runState === 'running',
+      stopForSwitchover: async (): Promise<VmState> => {
+        await machine.stop();
+        const before = this.#runState;
+        this.#stateBeforeSwitchover = before;
+        this.#runState = 'finish-migrate';
+        if (isLive(before)) this.#emit({ name: 'STOP' });
+        const clock = machine.virtualNs;
+        return { cpuTicksOffset: clock, cpuClockOffset: clock, runState: before, wasSuspended: before === 'suspended' };
+      },
+      undoSwitchover: async (): Promise<void> => {
+        const before = this.#stateBeforeSwitchover;
+        this.#stateBeforeSwitchover = undefined;
+        if (before === undefined || this.#runState !== 'finish-migrate' || this.#ending !== undefined) return;
+        if (before === 'running' || before === 'suspended') await this.#start(before);
+        else this.#runState = before;
+      },
+      handedOver: () => {
+        this.#stateBeforeSwitchover = undefined;
+        this.#runState = 'postmigrate';
+      },
+    };
+  }
+
+  #destinationMachine() {
+    return {
+      machineName: this.machineType,
+      uuid: this.#uuidBytes,
+      ramBlocks: [this.#machine.ram],
+      takeOver: async (state: VmState): Promise<void> => {
+        this.#machine.setVirtualNs(state.cpuClockOffset);
+        if (!isLive(state.runState)) this.#runState = state.runState;
+        else if (!this.#autostart) this.#runState = 'paused';
+        else await this.#start(state.wasSuspended || state.runState === 'suspended' ? 'suspended' : 'running');
+      },
+    };
+  }
+
+  // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #end(code: number): Promise<void> {
+    this.#ending ??= this.#giveBack().finally(() => this.#exit.resolve(code));
+    return this.#ending;
+  }
+
+  async #giveBack(): Promise<void> {
+    this.#outgoing?.cancel();
+    await this.#incoming?.abort('the machine is going away');
+    await this.#outgoingWork;
+    await this.#machine[Symbol.asyncDispose]();
+  }
+
+  /** Cancels migrations, ends threads, closes ports; `exited` resolves with 0 unless an incoming migration failed first. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end(0);
+    await this.#incomingWork;
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * The `channels` argument of migrate and migrate-incoming (spec/control.md §5.2): QEMU's whole address union is
+ * understood, so that mistakes get QEMU's messages; what no transport here can do is refused by name.
+ */
+
+import { HarnessError } from '../base/errors.ts';
+import * as kinds from '../base/kinds.ts';
+import { arrayOf, enumOf, type KindValue, optional, required, struct, union } from '../base/kinds.ts';
+import type { MigrationAddress, MigrationChannel } from '../migration/vm-control.ts';
+
+const inet = struct({
+  host: required(kinds.string),
+  port: required(kinds.string),
+  numeric: optional(kinds.boolean),
+  to: optional(kinds.uint16),
+  ipv4: optional(kinds.boolean),
+  ipv6: optional(kinds.boolean),
+  'keep-alive': optional(kinds.boolean),
+  mptcp: optional(kinds.boolean),
+});
+
+const socketKind = union('type', {
+  inet,
+  unix: struct({ path: required(kinds.string), abstract: optional(kinds.boolean), tight: optional(kinds.boolean) }),
+  vsock: struct({ cid: required(kinds.string), port: required(kinds.string) }),
+  fd: struct({ str: required(kinds.string) }),
+});
+
+const addressKind = union('transport', {
+  socket: socketKind,
+  exec: struct({ args: required(arrayOf(kinds.string)) }),
+  rdma: inet,
+  file: struct({ filename: required(kinds.string), offset: required(kinds.uint64) }),
+});
+
+/** The kind of a `channels` argument. */
+export const channelsKind = arrayOf(
+  struct({ 'channel-type': required(enumOf(['main', 'cpr'])), addr: required(addressKind) }),
+);
+
+/** The parsed channels as the machine takes them. Throws for addresses that no transport here can use. */
+export function toChannels(channels: KindValue<typeof channelsKind>): MigrationChannel[] {
+  return channels.map(({ 'channel-type': type, addr }) => ({ 'channel-type': type, addr: toAddress(addr) }));
+}
+
+function toAddress(addr: KindValue<typeof addressKind>): MigrationAddress {
+  switch (addr.transport) {
+    case 'exec':
+      return addr;
+    case 'file':
+      if (addr.offset > BigInt(Number.MAX_SAFE_INTEGER))
+        throw unsupported(`file:${addr.filename}`, 'the offset is too large');
+      return { transport: 'file', filename: addr.filename, offset: Number(addr.offset) };
+    case 'rdma':
+      throw unsupported(`rdma:${addr.host}:${addr.port}`, 'there is no RDMA transport');
+    case 'socket':
+      return toSocket(addr);
+  }
+}
+
+function toSocket(addr: KindValue<typeof socketKind>): MigrationAddress {
+  switch (addr.type) {
+    case 'inet': {
+      const uri = `tcp:${addr.host}:${addr.port}`;
+      if (addr.to !== undefined) throw unsupported(uri, "a range of ports ('to') is not implemented");
+      if (addr.ipv4 === false || addr.ipv6 === false)
+        throw unsupported(uri, 'restricting the IP version is not implemented');
+      if (addr.mptcp === true) throw unsupported(uri, 'multipath TCP is not implemented');
+      return { transport: 'socket', type: 'inet', host: addr.host, port: addr.port };
+    }
+    case 'unix':
+      if (addr.abstract === true) throw unsupported(`unix:${addr.path}`, 'abstract socket names are not implemented');
+      return { transport: 'socket', type: 'unix', path: addr.path };
+    case 'vsock':
+      throw unsupported(`vsock:${addr.cid}:${addr.port}`, 'there is no vsock transport');
+    case 'fd':
+      throw new HarnessError('qmp/generic', { text: `File descriptor named '${addr.str}' has not been found` });
+  }
+}
+
+function unsupported(uri: string, why: string): HarnessError {
+  return new HarnessError('transport/unsupported', { uri, why });
+}

@@ -1,0 +1,134 @@
+/** The texts of `info …` in the human monitor, line by line as QEMU 10 prints them, because scripts pick lines out. */
+
+import type { MigrationInfo, RamInfo, SocketAddress, VmControl } from '../migration/vm-control.ts';
+
+/** Migration properties as `info migrate` shows them first; here they are what they are on the newest machine type. */
+const GLOBALS = `globals:
+store-global-state: on
+only-migratable: off
+send-configuration: on
+send-section-footer: on
+send-switchover-start: on
+clear-bitmap-shift: 18
+`;
+
+/** The parameters `info migrate_parameters` shows, with what stands behind the value. */
+const SHOWN_PARAMETERS: readonly (readonly [name: string, unit?: string])[] = [
+  ['announce-initial', ' ms'],
+  ['announce-max', ' ms'],
+  ['announce-rounds'],
+  ['announce-step', ' ms'],
+  ['throttle-trigger-threshold'],
+  ['cpu-throttle-initial'],
+  ['cpu-throttle-increment'],
+  ['cpu-throttle-tailslow'],
+  ['max-cpu-throttle'],
+  ['tls-creds'],
+  ['tls-hostname'],
+  ['max-bandwidth', ' bytes/second'],
+  ['avail-switchover-bandwidth', ' bytes/second'],
+  ['downtime-limit', ' ms'],
+  ['x-checkpoint-delay', ' ms'],
+  ['multifd-channels'],
+  ['multifd-compression'],
+  ['zero-page-detection'],
+  ['xbzrle-cache-size', ' bytes'],
+  ['max-postcopy-bandwidth'],
+  ['tls-authz'],
+  ['x-vcpu-dirty-limit-period', ' ms'],
+  ['vcpu-dirty-limit', ' MB/s'],
+  ['mode'],
+  ['direct-io'],
+];
+/** Free texts are quoted, names of a choice are not. */
+const QUOTED: ReadonlySet<string> = new Set(['tls-creds', 'tls-hostname', 'tls-authz']);
+
+/** `info status`. */
+export function statusText({ status, running }: ReturnType<VmControl['queryStatus']>): string {
+  if (running) return 'VM status: running\n';
+  return status === 'paused' ? 'VM status: paused\n' : `VM status: paused (${status})\n`;
+}
+
+/** `info migrate_capabilities`. */
+export function capabilitiesText(capabilities: ReturnType<VmControl['queryCapabilities']>): string {
+  return capabilities.map(({ capability, state }) => `${capability}: ${state ? 'on' : 'off'}\n`).join('');
+}
+
+/** `info migrate_parameters`. */
+export function parametersText(parameters: ReturnType<VmControl['queryParameters']>): string {
+  return SHOWN_PARAMETERS.flatMap(([name, unit = '']) => {
+    const value = parameters[name];
+    if (value === undefined) return [];
+    const text = typeof value === 'boolean' ? (value ? 'on' : 'off') : QUOTED.has(name) ? `'${value}'` : String(value);
+    return [`${name}: ${text}${unit}\n`];
+  }).join('');
+}
+
+/** `info migrate`. */
+export function migrateText(info: MigrationInfo): string {
+  return [
+    GLOBALS,
+    ...blockedLines(info['blocked-reasons']),
+    ...statusLines(info),
+    ...addressLines(info['socket-address']),
+    ...timeLines(info),
+    ...(info.ram === undefined ? [] : ramLines(info.ram)),
+    ...(info['cpu-throttle-percentage'] === undefined
+      ? []
+      : [`cpu throttle percentage: ${info['cpu-throttle-percentage']}\n`]),
+  ].join('');
+}
+
+function blockedLines(reasons: readonly string[] | undefined): string[] {
+  if (reasons === undefined) return [];
+  return ['Outgoing migration blocked:\n', ...reasons.map((reason) => `  ${reason}\n`)];
+}
+
+function statusLines(info: MigrationInfo): string[] {
+  if (info.status === undefined) return [];
+  const error = info['error-desc'];
+  const suffix = info.status === 'failed' && error !== undefined ? ` (${error})` : '';
+  return [`Migration status: ${info.status}${suffix}\n`, `total time: ${info['total-time'] ?? 0} ms\n`];
+}
+
+function addressLines(addresses: readonly SocketAddress[] | undefined): string[] {
+  if (addresses === undefined) return [];
+  const line = (address: SocketAddress) =>
+    address.type === 'inet' ? `tcp:${address.host}:${address.port}` : `unix:${address.path}`;
+  return ['socket address: [\n', ...addresses.map((address) => `\t${line(address)}\n`), ']\n'];
+}
+
+function timeLines(info: MigrationInfo): string[] {
+  return [
+    ...when(info['expected-downtime'], (ms) => `expected downtime: ${ms} ms\n`),
+    ...when(info.downtime, (ms) => `downtime: ${ms} ms\n`),
+    ...when(info['setup-time'], (ms) => `setup: ${ms} ms\n`),
+  ];
+}
+
+function ramLines(ram: RamInfo): string[] {
+  const kbytes = (bytes: number) => `${Math.floor(bytes / 1024)} kbytes`;
+  const unlessZero = (value: number, line: string) => (value === 0 ? [] : [line]);
+  return [
+    `transferred ram: ${kbytes(ram.transferred)}\n`,
+    `throughput: ${ram.mbps.toFixed(2)} mbps\n`,
+    `remaining ram: ${kbytes(ram.remaining)}\n`,
+    `total ram: ${kbytes(ram.total)}\n`,
+    `duplicate: ${ram.duplicate} pages\n`,
+    `normal: ${ram.normal} pages\n`,
+    `normal bytes: ${kbytes(ram['normal-bytes'])}\n`,
+    `dirty sync count: ${ram['dirty-sync-count']}\n`,
+    `page size: ${kbytes(ram['page-size'])}\n`,
+    `multifd bytes: ${kbytes(ram['multifd-bytes'])}\n`,
+    `pages-per-second: ${ram['pages-per-second']}\n`,
+    ...unlessZero(ram['dirty-pages-rate'], `dirty pages rate: ${ram['dirty-pages-rate']} pages\n`),
+    ...unlessZero(ram['postcopy-requests'], `postcopy request count: ${ram['postcopy-requests']}\n`),
+    ...unlessZero(ram['precopy-bytes'], `precopy ram: ${kbytes(ram['precopy-bytes'])}\n`),
+    ...unlessZero(ram['downtime-bytes'], `downtime ram: ${kbytes(ram['downtime-bytes'])}\n`),
+    ...unlessZero(ram['postcopy-bytes'], `postcopy ram: ${kbytes(ram['postcopy-bytes'])}\n`),
+  ];
+}
+
+function when<T>(value: T | undefined, line: (value: T) => string): string[] {
+  return value === undefined ? [] : [line(value)];
+}

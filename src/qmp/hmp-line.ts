@@ -1,0 +1,67 @@
+/** The words of a human monitor line: flags, bare and quoted strings, on/off. Messages are those scripts see from QEMU. */
+
+/** What an argument may be. */
+export type ArgumentKind = 'string' | 'on-off';
+
+/** The arguments of a line. */
+export interface LineArguments {
+  readonly flags: ReadonlySet<string>;
+  readonly values: readonly string[];
+}
+
+/** A line that does not fit its command; `labelled` if the message goes behind the command's name. */
+export class LineError extends Error {
+  readonly labelled: boolean;
+
+  constructor(message: string, labelled = true) {
+    super(message);
+    this.labelled = labelled;
+  }
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', '\\': '\\', "'": "'", '"': '"' };
+
+/** The first word of a line, which is never quoted, and what follows it. */
+export function splitName(line: string): { readonly name: string; readonly rest: string } {
+  const [, name = '', rest = ''] = /^\s*(\S*)(.*)$/s.exec(line) ?? [];
+  return { name, rest };
+}
+
+/** Reads flags (each letter of `flags` may be given as `-x`), then the arguments. Throws LineError. */
+export function parseLine(
+  text: string,
+  expected: { readonly flags: string; readonly arguments: readonly ArgumentKind[] },
+): LineArguments {
+  let rest = text.trimStart();
+  const flags = new Set<string>();
+  for (let flag = rest[1]; expected.flags !== '' && rest.startsWith('-') && flag !== undefined; flag = rest[1]) {
+    if (!expected.flags.includes(flag)) throw new LineError(`unsupported option -${flag}`);
+    flags.add(flag);
+    rest = rest.slice(2).trimStart();
+  }
+  const values: string[] = [];
+  for (const kind of expected.arguments) {
+    const word = nextWord(rest);
+    if (kind === 'on-off' && word?.value !== 'on' && word?.value !== 'off') {
+      throw new LineError("Expected 'on' or 'off'", false);
+    }
+    if (word === undefined) throw new LineError('string expected');
+    values.push(word.value);
+    rest = word.rest.trimStart();
+  }
+  if (rest !== '') throw new LineError('extraneous characters at the end of line');
+  return { flags, values };
+}
+
+/** A bare word, or a double-quoted one with escapes; undefined when there is none, or a bad one. */
+function nextWord(text: string): { readonly value: string; readonly rest: string } | undefined {
+  if (!text.startsWith('"')) {
+    const bare = /^\S+/.exec(text)?.[0];
+    return bare === undefined ? undefined : { value: bare, rest: text.slice(bare.length) };
+  }
+  const quoted = /^"((?:[^"\\]|\\[nr\\'"])*)"/.exec(text);
+  if (quoted === null) return undefined;
+  const [whole, body = ''] = quoted;
+  const value = body.replace(/\\(.)/g, (_match, character: string) => ESCAPES[character] ?? character);
+  return { value, rest: text.slice(whole.length) };
+}

@@ -1,0 +1,8 @@
+/** What QEMU answers to postcopy's commands while postcopy is off, which here it always is (spec/control.md §8.4, §8.5). */
+
+/** Texts by command. */
+export const POSTCOPY_REFUSALS = {
+  start: 'Enable postcopy with migrate_set_capability before the start of migration',
+  pause: 'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
+  recover: 'Migrate recover can only be run when postcopy is paused.',
+} as const;

@@ -1,0 +1,157 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { RecordingVm } from '../support/recording-vm.ts';
+import { failure, SessionDriver } from '../support/session-driver.ts';
+import { tempDir } from '../support/temp.ts';
+
+const FILE_CHANNEL = { 'channel-type': 'main', addr: { transport: 'file', filename: '/f', offset: 4096 } };
+
+async function ask(command: string, args?: object, vm = new RecordingVm()): Promise<unknown> {
+  const driver = await SessionDriver.negotiated({ vm });
+  driver.messages();
+  const messages = await driver.ask({ execute: command, ...(args && { arguments: args }) });
+  return messages.find((message) => !Object.hasOwn(message as object, 'event'));
+}
+
+describe('queries', () => {
+  test.for<[string, unknown]>([
+    ['query-version', { qemu: { major: 10, minor: 0, micro: 2 }, package: 'Switchover 1.2.3' }],
+    ['query-name', {}],
+    ['query-uuid', { UUID: '00000000-0000-0000-0000-000000000000' }],
+    ['query-status', { status: 'running', running: true }],
+    ['query-memory-size-summary', { 'base-memory': 0, 'plugged-memory': 0 }],
+    ['query-cpus-fast', []],
+    ['query-kvm', { enabled: false, present: false }],
+    ['query-target', { arch: 'x86_64' }],
+    ['query-migrationthreads', []],
+    ['query-migrate', {}],
+  ])('%s', async ([command, expected]) => {
+    expect(await ask(command)).toEqual({ return: expected });
+  });
+
+  test('query-commands names what is there, and only that', async () => {
+    const { return: commands } = (await ask('query-commands')) as { return: { name: string }[] };
+    const names = commands.map(({ name }) => name);
+    expect(names).toContain('migrate-set-parameters');
+    expect(names).toContain('query-commands');
+    expect(names).not.toContain('query-events');
+    for (const name of names) {
+      const reply = await ask(name, { 'no-such-argument': 1 });
+      expect(reply).not.toMatchObject({ error: { desc: expect.stringContaining('has not been found') } });
+    }
+  });
+
+  test('parameters of 64 bits survive', async () => {
+    const vm = new RecordingVm();
+    const driver = await SessionDriver.negotiated({ vm });
+    const set = '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 18446744073709551615}}';
+    expect((await driver.ask(set)).at(-1)).toEqual({ return: {} });
+    await driver.ask({ execute: 'query-migrate-parameters' });
+    expect(driver.raw.at(-1)).toContain('"max-bandwidth": 18446744073709551615');
+  });
+});
+
+describe('what reaches the machine', () => {
+  test.for<[string, object | undefined, unknown[]]>([
+    ['stop', undefined, ['stop']],
+    ['cont', {}, ['cont']],
+    ['system_reset', undefined, ['reset']],
+    ['quit', undefined, ['quit', 'host-qmp-quit']],
+    ['migrate', { uri: 'tcp:h:1', detach: true }, ['migrate', { uri: 'tcp:h:1', detach: true }]],
+    ['migrate', { uri: 'tcp:h:1', channels: [] }, ['migrate', { uri: 'tcp:h:1' }]],
+    ['migrate', { channels: [FILE_CHANNEL] }, ['migrate', { channels: [FILE_CHANNEL] }]],
+    [
+      'migrate-incoming',
+      { uri: 'defer', 'exit-on-error': false },
+      ['migrateIncoming', { uri: 'defer', 'exit-on-error': false }],
+    ],
+    ['migrate_cancel', undefined, ['migrateCancel']],
+    ['migrate-continue', { state: 'pre-switchover' }, ['migrateContinue', 'pre-switchover']],
+    ['migrate-set-parameters', { 'multifd-channels': 4 }, ['setParameters', { 'multifd-channels': 4 }]],
+    [
+      'migrate-set-capabilities',
+      { capabilities: [{ capability: 'events', state: true }] },
+      ['setCapabilities', [{ capability: 'events', state: true }]],
+    ],
+  ])('%s %j', async ([command, args, call]) => {
+    const vm = new RecordingVm();
+    await ask(command, args, vm);
+    expect(vm.calls).toEqual([call]);
+  });
+});
+
+describe('addresses of channels', () => {
+  const migrate = (addr: object) => ask('migrate', { channels: [{ 'channel-type': 'main', addr }] });
+
+  test.for<[object, string]>([
+    [{}, "Parameter 'channels[0].addr.transport' is missing"],
+    [{ transport: 'x' }, "Parameter 'transport' does not accept value 'x'"],
+    [{ transport: 'socket', type: 'inet', host: 'a' }, "Parameter 'channels[0].addr.port' is missing"],
+    [{ transport: 'socket', type: 'inet', host: 'a', port: '1', z: 1 }, "Parameter 'channels[0].addr.z' is unexpected"],
+    [{ transport: 'socket', type: 'inet', host: 'a', port: '1', to: 70000 }, "Parameter 'to' expects uint16_t"],
+    [{ transport: 'socket', type: 'fd', str: 'abc' }, "File descriptor named 'abc' has not been found"],
+    [{ transport: 'exec', args: [1] }, "Invalid parameter type for 'channels[0].addr.args[0]', expected: string"],
+    [{ transport: 'file', filename: 'a', offset: 1.5 }, "Parameter 'channels[0].addr.offset' expects uint64"],
+  ])('%j: as QEMU says', async ([addr, text]) => {
+    expect(await migrate(addr)).toEqual(failure(text));
+  });
+
+  test.for<[object, RegExp]>([
+    [{ transport: 'rdma', host: 'a', port: '1' }, /rdma:a:1.*RDMA/],
+    [{ transport: 'socket', type: 'vsock', cid: '1', port: '2' }, /vsock:1:2.*vsock/],
+    [{ transport: 'socket', type: 'inet', host: 'a', port: '1', to: 9 }, /tcp:a:1.*range of ports/],
+    [{ transport: 'socket', type: 'unix', path: 'p', abstract: true }, /unix:p.*abstract/],
+    [{ transport: 'file', filename: 'f', offset: -1 }, /file:f.*offset/],
+  ])('%j: refused by name', async ([addr, text]) => {
+    expect(await migrate(addr)).toMatchObject({ error: { class: 'GenericError', desc: expect.stringMatching(text) } });
+  });
+});
+
+describe('postcopy while it is off', () => {
+  test.for<[string, object, string]>([
+    ['migrate-start-postcopy', {}, 'Enable postcopy with migrate_set_capability before the start of migration'],
+    ['migrate-pause', {}, 'migrate-pause is currently only supported during postcopy-active or postcopy-recover state'],
+    ['migrate-recover', { uri: 'x' }, 'Migrate recover can only be run when postcopy is paused.'],
+  ])('%s', async ([command, args, text]) => {
+    expect(await ask(command, args)).toEqual(failure(text));
+  });
+});
+
+describe('saving memory', () => {
+  const BYTES = 3 * 1024 * 1024;
+
+  test('pmemsave writes exactly the range', async () => {
+    await using dir = await tempDir();
+    const vm = new RecordingVm({ ramBytes: BYTES });
+    const filename = dir.file('ram');
+    expect(await ask('pmemsave', { val: 1, size: BYTES - 1, filename }, vm)).toEqual({ return: {} });
+    const content = await readFile(filename);
+    expect(content.length).toBe(BYTES - 1);
+    expect(content.equals(vm.readPhysical(1, BYTES - 1))).toBe(true);
+  });
+
+  test('pmemsave of what is not RAM is refused and touches no file', async () => {
+    await using dir = await tempDir();
+    const filename = dir.file('ram');
+    const vm = new RecordingVm({ ramBytes: BYTES });
+    expect(await ask('pmemsave', { val: BYTES - 1, size: 2, filename }, vm)).toMatchObject({ error: {} });
+    await expect(readFile(filename)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('a file that cannot be opened is reported as QEMU does', async () => {
+    await using dir = await tempDir();
+    const missing = `${dir.path}/no/file`;
+    expect(await ask('pmemsave', { val: 0, size: 0, filename: missing })).toEqual(
+      failure(`Could not open '${missing}': No such file or directory`),
+    );
+    expect(await ask('pmemsave', { val: 0, size: 0, filename: dir.path })).toEqual(
+      failure(`Could not open '${dir.path}': Is a directory`),
+    );
+  });
+
+  test('memsave needs a CPU, and there is none', async () => {
+    const text = "Parameter 'cpu-index' expects a CPU number";
+    expect(await ask('memsave', { val: 0, size: 1, filename: '/nowhere' })).toEqual(failure(text));
+    expect(await ask('memsave', { val: 0, size: 1 })).toEqual(failure("Parameter 'filename' is missing"));
+  });
+});

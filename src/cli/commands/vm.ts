@@ -1,0 +1,93 @@
+/**
+ * `switchover vm`: builds the machine its command line describes, opens its monitors, and lives until it is told to quit.
+ * Everything loaded here is loaded before the QMP greeting, so nothing is that the machine does not need.
+ */
+
+import { rmSync, writeFileSync } from 'node:fs';
+import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
+import { createLogger } from '../../base/log.ts';
+import { parseGuestOption } from '../../hw/guest/guest-options.ts';
+import { MigrationOptions } from '../../migration/options/options.ts';
+import { Vm } from '../../migration/vm.ts';
+import { parseMonitors } from '../../qmp/monitor-options.ts';
+import { QmpServer } from '../../qmp/server.ts';
+import { packageVersion } from '../version.ts';
+import { parseVmOptions, type VmOptions, vmHelp } from '../vm-options.ts';
+
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const QUIT_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+/** Runs the machine; resolves with the exit code once it is gone. */
+export async function runVm(args: readonly string[]): Promise<number> {
+  const line = parseVmOptions(args);
+  if (line.kind === 'help') {
+    process.stdout.write(vmHelp());
+    return EXIT_CODES.ok;
+  }
+  if (line.kind === 'version') {
+    process.stdout.write(`switchover ${packageVersion()}\n`);
+    return EXIT_CODES.ok;
+  }
+  return runMachine(line.options);
+}
+
+async function runMachine(options: VmOptions): Promise<number> {
+  const monitors = parseMonitors(options);
+  const migrationOptions = new MigrationOptions();
+  migrationOptions.setGlobals(options.globals.map(({ name, value }) => ({ name, text: value })));
+  const log = createLogger();
+  writePidFile(options.pidFile);
+  // As in QEMU, a monitor that waits for its client holds the guest and the incoming migration back.
+  const held = monitors.some((monitor) => monitor.kind === 'server' && monitor.wait);
+  const incoming = held && options.incoming !== undefined ? 'defer' : options.incoming;
+  await using vm = await Vm.create({
+    machineType: options.machineType,
+    ramBytes: options.ramBytes,
+    startPaused: options.startPaused || held,
+    loaders: options.loaders,
+    guests: options.guests.map((text) => parseGuestOption(text)),
+    options: migrationOptions,
+    log,
+    ...defined({ ramBlockName: options.ramBlockName, name: options.name, uuid: options.uuid, incoming }),
+  });
+  const quit = () => void vm.quit('host-signal').catch((error: unknown) => log.error({ err: error }, 'quit failed'));
+  for (const signal of QUIT_SIGNALS) process.on(signal, quit);
+
+  // A machine without monitor, guest and migration waits for nothing, and yet lives.
+  const alive = setInterval(() => undefined, LONGEST_TIMER_MS);
+  const warn = (text: string) => log.warn(text);
+  const opening = QmpServer.start({ vm, monitors, packageVersion: packageVersion(), warn });
+  // A signal may end the machine while a monitor still waits for its client; then there is nothing to close.
+  const server = await Promise.race([opening, vm.exited.then(() => undefined)]);
+  if (held && server !== undefined) await release(vm, options);
+  const exitCode = await vm.exited;
+  clearInterval(alive);
+  await server?.[Symbol.asyncDispose]();
+  return exitCode;
+}
+
+/** What `Vm.create` was not told to do yet. */
+async function release(vm: Vm, options: VmOptions): Promise<void> {
+  if (options.incoming !== undefined && options.incoming !== 'defer')
+    await vm.migrateIncoming({ uri: options.incoming });
+  if (!options.startPaused) await vm.cont();
+}
+
+/** The members that are there: an absent option must be absent, not undefined. */
+function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  // The filter does what the type says; Object.fromEntries forgets the keys.
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+/** The file is there as long as the process, however that ends. */
+function writePidFile(path: string | undefined): void {
+  if (path === undefined) return;
+  try {
+    writeFileSync(path, `${process.pid}\n`);
+  } catch (error) {
+    throw new HarnessError('cli/environment', { text: `-pidfile: ${messageOf(error)}` }, { cause: error });
+  }
+  process.once('exit', () => rmSync(path, { force: true }));
+}

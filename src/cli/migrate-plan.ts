@@ -1,0 +1,93 @@
+/** What `switchover migrate` was asked for: flags as texts in, a checked plan out. Pure. */
+
+import { HarnessError } from '../base/errors.ts';
+import { parseRate, parseSize, parseTimeMs } from '../base/units.ts';
+import { type GuestOptions, guestRegion, parseGuestOption } from '../hw/guest/guest-options.ts';
+import type { Fill } from './fill.ts';
+
+/** The command's flags as commander hands them over. */
+export interface MigrateFlags {
+  readonly machine: string;
+  readonly memory: string;
+  readonly guest: readonly string[];
+  readonly fill: Fill;
+  readonly seed: string;
+  readonly transport: 'tcp' | 'unix';
+  readonly maxBandwidth?: string;
+  readonly downtimeLimit?: string;
+  readonly returnPath?: boolean;
+  readonly cap: readonly string[];
+  readonly param: readonly string[];
+  readonly timeout: string;
+  readonly json?: boolean;
+}
+
+/** A guest as the machines get it (`-object`) and as it was understood. */
+export interface PlannedGuest {
+  readonly object: string;
+  readonly options: GuestOptions;
+}
+
+/** Everything about one migration, already checked. */
+export interface MigrationPlan {
+  readonly machineType: string;
+  readonly ramBytes: number;
+  readonly guests: readonly PlannedGuest[];
+  readonly fill: Fill;
+  readonly seed: number;
+  readonly transport: 'tcp' | 'unix';
+  readonly capabilities: readonly string[];
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly timeoutMs: number;
+}
+
+/** Checks the flags before anything starts. */
+export function planOf(flags: MigrateFlags): MigrationPlan {
+  const ramBytes = parseSize(flags.memory, '--memory', 'm');
+  if (ramBytes < 4096 || ramBytes % 4096 !== 0) {
+    throw bad('--memory', 'a multiple of the page size, 4096 bytes', `${ramBytes} bytes`);
+  }
+  if (!/^\d{1,15}$/.test(flags.seed)) throw bad('--seed', 'a whole number', `'${flags.seed}'`);
+  const capabilities = flags.cap.flatMap((names) => names.split(',')).filter((name) => name !== '');
+  if (flags.returnPath) capabilities.push('return-path');
+  const parameters: Record<string, unknown> = Object.fromEntries(flags.param.map(parseParameter));
+  if (flags.maxBandwidth !== undefined) parameters['max-bandwidth'] = parseRate(flags.maxBandwidth, '--max-bandwidth');
+  if (flags.downtimeLimit !== undefined) {
+    parameters['downtime-limit'] = Math.round(parseTimeMs(flags.downtimeLimit, '--downtime-limit'));
+  }
+  return {
+    machineType: flags.machine,
+    ramBytes,
+    guests: flags.guest.map((text, index) => planGuest({ text, index, ramBytes })),
+    fill: flags.fill,
+    seed: Number(flags.seed),
+    transport: flags.transport,
+    capabilities: [...new Set(capabilities)],
+    parameters,
+    timeoutMs: parseTimeMs(flags.timeout, '--timeout'),
+  };
+}
+
+/** `sweep,rate=200MiB` → `guest-sweep,id=guest0,rate=200MiB`, the same object on both machines. */
+function planGuest({ text, index, ramBytes }: { text: string; index: number; ramBytes: number }): PlannedGuest {
+  const options = parseGuestOption(text, `guest${index}`);
+  guestRegion(options, ramBytes);
+  const [type = '', ...properties] = text.split(',').filter((part) => !part.startsWith('id='));
+  const name = type.startsWith('guest-') ? type : `guest-${type}`;
+  return { object: [name, `id=${options.id}`, ...properties].join(','), options };
+}
+
+/** `name=value`; numbers and booleans as JSON writes them, `on` and `off`, anything else is text. */
+function parseParameter(text: string): [string, unknown] {
+  const match = /^([a-z][a-z0-9-]*)=(.*)$/s.exec(text);
+  if (match === null) throw bad('--param', 'name=value', `'${text}'`);
+  const [, name = '', value = ''] = match;
+  if (/^-?\d+$/.test(value) && Number.isSafeInteger(Number(value))) return [name, Number(value)];
+  if (value === 'true' || value === 'on') return [name, true];
+  if (value === 'false' || value === 'off') return [name, false];
+  return [name, value];
+}
+
+function bad(option: string, expected: string, actual: string): HarnessError<'option/bad-value'> {
+  return new HarnessError('option/bad-value', { option, expected, actual });
+}

@@ -1,0 +1,95 @@
+/** Every command but `vm`, as commander declares them: one row each, its implementation loaded when it runs. */
+
+import { Command, CommanderError, Option } from 'commander';
+import { EXIT_CODES, HarnessError } from '../base/errors.ts';
+import { FILLS } from './fill.ts';
+import type { MigrateFlags } from './migrate-plan.ts';
+import { packageVersion } from './version.ts';
+import { MACHINE_TYPES } from './vm-options.ts';
+
+/** Runs a command line that is not `vm`; resolves with the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT_CODES.ok;
+  const program = declareCommands((code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version are errors to commander; they have printed what was asked for.
+    if (error.exitCode === 0) return EXIT_CODES.ok;
+    throw new HarnessError('cli/usage', { text: error.message.replace(/^error: /, '') });
+  }
+  return exitCode;
+}
+
+function declareCommands(end: (code: number) => void): Command {
+  const program = new Command('switchover')
+    .description("Live migration of virtual hardware, in QEMU's wire format and with QMP")
+    .version(packageVersion())
+    .exitOverride()
+    // Errors are printed once, by main; help with nothing to do is help, not an error.
+    .configureOutput({ writeErr: () => undefined })
+    .action((_flags, command: Command) => {
+      if (command.args.length > 0) {
+        throw new HarnessError('cli/usage', { text: `unknown command '${command.args[0]}'; see switchover --help` });
+      }
+      command.outputHelp();
+    })
+    .helpCommand(true)
+    .allowExcessArguments();
+
+  // Declared for the help only: main.ts sends `vm` to its own parser of QEMU's options.
+  program.command('vm').description("a process that is a virtual machine and takes QEMU's command line");
+  declareMigrate(program, end);
+
+  program
+    .command('analyze')
+    .description("print a migration stream's sections, offsets, sizes and field values, up to where it is cut")
+    .argument('<file>', 'a recorded stream, or - for standard input')
+    .option('--json', 'one JSON object instead of text')
+    .action(async (file: string, flags: { json?: boolean }) => {
+      const { runAnalyze } = await import('./commands/analyze.ts');
+      end(await runAnalyze(file, flags.json === true));
+    });
+
+  program
+    .command('qmp')
+    .description('execute one QMP command and print what it returns as JSON')
+    .argument('<socket>', 'unix:PATH, tcp:HOST:PORT or a path')
+    .argument('[command]', 'a QMP command', 'query-status')
+    .argument('[arguments]', 'its arguments as a JSON object')
+    .action(async (socket: string, command: string, json: string | undefined) => {
+      const { runQmp } = await import('./commands/qmp.ts');
+      end(await runQmp({ socket, command, ...(json === undefined ? {} : { json }) }));
+    });
+  return program;
+}
+
+function declareMigrate(program: Command, end: (code: number) => void): void {
+  const collect = (value: string, before: string[]) => [...before, value];
+  program
+    .command('migrate')
+    .description('run a machine, migrate it live to a second one, and judge the result')
+    .addOption(new Option('--machine <type>', 'machine type').choices(MACHINE_TYPES).default('harness'))
+    .option('--memory <size>', 'guest RAM', '512MiB')
+    .option('--guest <type,…>', 'what a vCPU runs, e.g. sweep,rate=200MiB; may be repeated', collect, [])
+    .addOption(new Option('--fill <kind>', 'what RAM holds before the guest starts').choices(FILLS).default('none'))
+    .option('--seed <number>', 'seed of the fill', '1')
+    .addOption(new Option('--transport <kind>', 'how the two are connected').choices(['tcp', 'unix']).default('tcp'))
+    .option(
+      '--max-bandwidth <rate>',
+      "limit of the migration, e.g. 8Gbps or 500MiB (QEMU's default: 128MiB; 0 is none)",
+    )
+    .option('--downtime-limit <time>', "the guest may stand still this long (QEMU's default: 300ms)")
+    .option('--return-path', 'let the destination answer and confirm the end')
+    .option('--cap <names>', 'migration capabilities to switch on, separated by commas; may be repeated', collect, [])
+    .option('--param <name=value>', 'a migration parameter; may be repeated', collect, [])
+    .option('--timeout <time>', 'give up after this long', '120s')
+    .option('--json', 'one JSON object on standard output instead of a table')
+    .action(async (flags: MigrateFlags) => {
+      const { runMigrate } = await import('./commands/migrate.ts');
+      end(await runMigrate(flags));
+    });
+}

@@ -1,0 +1,133 @@
+/**
+ * The command line of `switchover vm`: QEMU's single-dash options (two dashes work too), parsed by the table in
+ * `vm-option-table.ts`. Pure: no file is read and nothing is started here. Anything not in the table is an error.
+ */
+
+import { HarnessError } from '../base/errors.ts';
+import { VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
+
+/** The machine types of this issue. */
+export const MACHINE_TYPES = ['none', 'harness'] as const;
+/** One of `MACHINE_TYPES`. */
+export type MachineType = (typeof MACHINE_TYPES)[number];
+
+/** RAM without -m, as in QEMU. */
+const DEFAULT_RAM_BYTES = 128 * 1024 * 1024;
+
+/** A checked command line. Texts of guests and monitors are parsed by the layers that own them. */
+export interface VmOptions {
+  readonly machineType: MachineType;
+  readonly ramBytes: number;
+  readonly ramBlockName?: string;
+  readonly name?: string;
+  readonly uuid?: string;
+  readonly startPaused: boolean;
+  readonly incoming?: string;
+  readonly pidFile?: string;
+  /** `guest-…` texts of -object. */
+  readonly guests: readonly string[];
+  readonly loaders: readonly { readonly file: string; readonly address: number }[];
+  readonly globals: readonly { readonly name: string; readonly value: string }[];
+  readonly qmp: readonly string[];
+  readonly chardevs: readonly string[];
+  readonly mons: readonly string[];
+}
+
+/** What the command line asks for. */
+export type VmCommandLine =
+  | { readonly kind: 'run'; readonly options: VmOptions }
+  | { readonly kind: 'help' }
+  | { readonly kind: 'version' };
+
+const ROWS = new Map(VM_OPTIONS.flatMap((row) => row.names.map((name): [string, VmOptionRow] => [name, row])));
+
+/** Parses the arguments after `switchover vm`. Throws `cli/usage` or `option/bad-value` naming the option. */
+export function parseVmOptions(args: readonly string[]): VmCommandLine {
+  const draft: VmDraft = {
+    machine: new Map(),
+    startPaused: false,
+    memoryBackends: new Map(),
+    guests: [],
+    loaders: [],
+    globals: [],
+    qmp: [],
+    chardevs: [],
+    mons: [],
+  };
+  for (let index = 0; index < args.length; index += 1) {
+    const text = args[index] ?? '';
+    const name = /^--?(?=[^-])(.+)$/s.exec(text)?.[1];
+    if (name === undefined) throw usage(`'${text}': a disk image or other bare argument is not accepted; see --help`);
+    if (name === 'help' || name === 'h') return { kind: 'help' };
+    if (name === 'version') return { kind: 'version' };
+    const row = ROWS.get(name);
+    if (row === undefined) throw usage(`${text}: invalid option. Accepted: ${acceptedOptions()}`);
+    const option = `-${name}`;
+    if (row.argument === undefined) {
+      row.apply(draft, '', option);
+      continue;
+    }
+    index += 1;
+    const value = args[index];
+    if (value === undefined) throw usage(`${option}: requires an argument, ${row.argument}`);
+    row.apply(draft, value, option);
+  }
+  return { kind: 'run', options: finish(draft) };
+}
+
+/** The text of `switchover vm --help`. */
+export function vmHelp(): string {
+  const lines = VM_OPTIONS.map((row) => {
+    const spelling = row.names.map((name) => `-${name}`).join(', ');
+    const head = row.argument === undefined ? spelling : `${spelling} ${row.argument}`;
+    return `  ${head.padEnd(38)} ${row.help}`;
+  });
+  return [
+    'Usage: switchover vm [options]',
+    '',
+    "A process that is a virtual machine and takes QEMU's command line.",
+    '',
+    ...lines,
+    `  ${'-version, --version'.padEnd(38)} print the version`,
+    `  ${'-h, -help, --help'.padEnd(38)} print this`,
+    '',
+    'Example: a machine whose guest sweeps its RAM, controlled over QMP',
+    '  switchover vm -M harness -m 512M -object guest-sweep,id=g0,rate=200MiB -qmp unix:/tmp/vm.sock,server=on,wait=off',
+    '',
+  ].join('\n');
+}
+
+function finish(draft: VmDraft): VmOptions {
+  const { machine, memoryBackends, ramBytes, cpuCount, ...rest } = draft;
+  const type = machine.get('type') ?? 'none';
+  const machineType = MACHINE_TYPES.find((known) => known === type);
+  if (machineType === undefined) throw bad('-machine', `one of ${MACHINE_TYPES.join(', ')}`, `'${type}'`);
+  if (cpuCount !== undefined && cpuCount < draft.guests.length) {
+    throw bad('-smp', `a vCPU for each of the ${draft.guests.length} guests`, `${cpuCount}`);
+  }
+  // As in QEMU, -m 0 is -m left out.
+  const asked = ramBytes === 0 ? undefined : ramBytes;
+  const backendId = machine.get('memory-backend');
+  if (backendId === undefined) return { ...rest, machineType, ramBytes: asked ?? DEFAULT_RAM_BYTES };
+  const backendBytes = memoryBackends.get(backendId);
+  if (backendBytes === undefined) {
+    throw bad('-machine memory-backend', 'the id of an -object memory-backend-ram', `'${backendId}'`);
+  }
+  if (asked !== undefined && asked !== backendBytes) {
+    throw bad('-m', `the ${backendBytes} bytes of memory backend '${backendId}'`, `${asked} bytes`);
+  }
+  return { ...rest, machineType, ramBytes: backendBytes, ramBlockName: backendId };
+}
+
+function acceptedOptions(): string {
+  const accepted = VM_OPTIONS.filter((row) => row.refused !== true);
+  return accepted.flatMap((row) => row.names.map((name) => `-${name}`)).join(' ');
+}
+
+function usage(text: string): HarnessError {
+  return new HarnessError('cli/usage', { text });
+}
+
+function bad(option: string, expected: string, actual: string): HarnessError {
+  return new HarnessError('option/bad-value', { option, expected, actual });
+}

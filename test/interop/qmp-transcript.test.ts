@@ -1,0 +1,314 @@
+/**
+ * The same QMP input, good, bad and malformed, to a real QEMU and to `switchover vm`: every reply must be the same.
+ * After each input comes a command whose id ends the listening, so nothing here depends on time.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connectQmp } from '../../src/qmp/client.ts';
+import { LineClient } from '../support/line-client.ts';
+import type { Peer, PeerKind } from '../support/peer.ts';
+import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
+import { startPeer } from '../support/switchover-vm.ts';
+import { type TempDir, tempDir } from '../support/temp.ts';
+
+/** What is sent, as text or as command with arguments. */
+type Input = string | readonly [command: string, args?: object];
+
+const NEGOTIATION: readonly Input[] = [
+  '{"execute": "query-status"}',
+  '{"execute": "query-commands", "id": 1}',
+  '{"execute": "nope"}',
+  '{"exec-oob": "query-status"}',
+  '[1]',
+  '}',
+  'nul',
+  ['qmp_capabilities', { enable: ['x'] }],
+  ['qmp_capabilities', { enable: 'oob' }],
+  ['qmp_capabilities', { enable: 3 }],
+  ['qmp_capabilities', { foo: 1 }],
+  '{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}, "id": {"a": [null, 1.5, true, "é"]}}',
+  ['qmp_capabilities'],
+];
+
+const ENVELOPES: readonly Input[] = [
+  '[]',
+  '1 ',
+  '"x"',
+  'null ',
+  '{}',
+  '{"execute": 1}',
+  '{"execute": "query-status", "foo": 1}',
+  '{"execute": "query-status", "arguments": []}',
+  '{"execute": "query-status", "arguments": null}',
+  '{"execute": "query-status", "arguments": {"x": 1}}',
+  '{"arguments": {}}',
+  '{"id": 3}',
+  '{"id": 3, "foo": 4}',
+  '{"execute": "nope", "id": [1, "a"]}',
+  '{"execute": "", "id": 2}',
+  '{"": 1}',
+  '{"execute": "query\\u0000-x"}',
+  '{"execute": "éx"}',
+  "{'execute': 'query-status', 'id': 'it\\'s \"'}",
+  '{"ex\\u0065cute": "query-name", "id": "\\ud83d\\ude00 \\/ \\b\\f\\n\\r\\t"}',
+  '{"execute": "query-name", "id": 18446744073709551615}',
+  '{"execute": "query-name", "id": -9223372036854775808}',
+  '{"execute": "query-name", "id": 123456789012345678901234567890}',
+  '{"execute": "query-name", "id": 1e5}',
+  '{"execute": "query-name", "id": 0.1}',
+  '{"execute": "query-name", "id": -0}',
+  '{"execute": "query-name", "id": 1}{"execute": "query-name", "id": 2}',
+  '{"execute": "query-name", "id": 1} x {"execute": "query-name", "id": 2}',
+  '{"exec-oob": "query-status", "id": 7}',
+  '{"exec-oob": "migrate-pause", "id": 7}',
+  '{"exec-oob": "migrate-recover", "arguments": {"uri": "tcp:0:0"}}',
+  '{"exec-oob": "migrate-recover", "arguments": {}}',
+  '{"exec-oob": "nope"}',
+  '{"exec-oob": 1}',
+  '{"exec-oob": "qmp_capabilities"}',
+  '{"execute": "a", "exec-oob": "b", "id": 7}',
+];
+
+const MALFORMED: readonly Input[] = [
+  '{"execute": "query-status" "id"}',
+  '{]}',
+  '[}]',
+  '[{]}',
+  '[1}\n]',
+  '[1 2]',
+  '["a": 1]',
+  '{"a"}',
+  '{"a", 1}',
+  '{1: 2}',
+  '{{}: 1}',
+  '{nul: 1}',
+  '{,}',
+  '{"a": 1,}',
+  '[1,]',
+  '{"a": 1, "a": 2}',
+  '{"a": 1, "a": }',
+  ':',
+  '}}',
+  'nul ',
+  'nullX',
+  'truefalse',
+  '12.5.3',
+  '1a',
+  '1e}',
+  '-',
+  '00',
+  '{"a": 01}',
+  '{"a": 1.}',
+  '{"a": +1}',
+  '{"a": True}',
+  '{"a": @}',
+  '%d',
+  '@\u0001\u0002',
+  '@\tx{"execute": "query-name", "id": 2}',
+  '{"execute": \u0001"query-status", "id": 4}',
+  '\u001b',
+  '"never ends',
+  '"x\ty"',
+  '{"a": "x\ny"}',
+  '{"a": "\\q"}',
+  '{"a": "\\u12"}',
+  '{"a": "\\uzzzz"}',
+  '{"a": "\\ud83d"}',
+  '{"a": "\\ude00"}',
+  '{"a": "\\ufffe"}',
+  '"\ufffe"',
+  '"\\',
+  `${'['.repeat(1024)}${']'.repeat(1024)}`,
+  `${'['.repeat(1100)}${']'.repeat(1100)}`,
+];
+
+const address = (addr: unknown): Input => ['migrate', { channels: [{ 'channel-type': 'main', addr }] }];
+
+const COMMANDS: readonly Input[] = [
+  ...['query-name', 'query-uuid', 'query-status', 'query-target', 'query-cpus-fast', 'query-memory-size-summary'],
+  ...['query-migrationthreads', 'query-migrate', 'query-migrate-capabilities', 'query-migrate-parameters'],
+  ...['query-events', 'migrate-pause', 'migrate-recover', 'migrate-start-postcopy', 'migrate_cancel', 'migrate'],
+  ...['migrate-incoming', 'migrate-continue', 'pmemsave', 'memsave', 'human-monitor-command'],
+  ...['migrate-set-capabilities', 'migrate-set-parameters', 'stop', 'stop', 'query-status', 'cont', 'cont'],
+  ...['stop', 'system_reset', 'query-status', 'system_reset', 'cont', 'query-status'],
+].map((command): Input => [command]);
+
+const ARGUMENTS: readonly Input[] = [
+  ['migrate', { uri: 1 }],
+  ['migrate', { uri: null }],
+  ['migrate', { uri: 'tcp:0:0', x: 1 }],
+  ['migrate', { uri: 'x', channels: [] }],
+  ['migrate', { uri: 'foo:bar' }],
+  ['migrate', { uri: 'foo:bar', detach: 1 }],
+  ['migrate', { uri: 'foo:bar', resume: 'x' }],
+  ['migrate', { uri: 'tcp:127.0.0.1:1', resume: true }],
+  ['migrate', { channels: [] }],
+  ['migrate', { channels: [{}] }],
+  ['migrate', { channels: [1] }],
+  ['migrate', { channels: [{ 'channel-type': 'x' }] }],
+  ['migrate', { channels: [{ 'channel-type': 'main' }] }],
+  ['migrate', { channels: [{ 'channel-type': 'main', addr: { transport: 'exec', args: ['a'] }, z: 1 }] }],
+  ['migrate', { uri: 'x', channels: [{ 'channel-type': 'main', addr: { transport: 'exec', args: ['a'] } }] }],
+  address(7),
+  address({}),
+  address({ transport: 'x' }),
+  address({ transport: 1 }),
+  address({ transport: 'socket' }),
+  address({ transport: 'socket', type: 'y' }),
+  address({ transport: 'socket', type: 'inet', host: 'a' }),
+  address({ transport: 'socket', type: 'inet', host: 'a', port: 1 }),
+  address({ transport: 'socket', type: 'inet', host: 'a', port: '1', z: 1 }),
+  address({ transport: 'socket', type: 'inet', host: 'a', port: '1', ipv4: 1 }),
+  address({ transport: 'socket', type: 'inet', host: 'a', port: '1', to: 70_000 }),
+  address({ transport: 'socket', type: 'unix' }),
+  address({ transport: 'socket', type: 'vsock' }),
+  address({ transport: 'socket', type: 'fd', str: 'abc', z: 1 }),
+  address({ transport: 'file', filename: 'a' }),
+  address({ transport: 'file', filename: 'a', offset: 1.5 }),
+  address({ transport: 'exec' }),
+  address({ transport: 'exec', args: [1] }),
+  address({ transport: 'rdma', host: 'a' }),
+  ['migrate-incoming', { uri: 'tcp:0:0' }],
+  ['migrate-incoming', { uri: 'tcp:0:0', 'exit-on-error': 1 }],
+  ['migrate-continue', { state: 'x' }],
+  ['migrate-continue', { state: 1 }],
+  ['migrate-continue', { state: 'pre-switchover' }],
+  ['migrate-continue', { state: 'none' }],
+  ['migrate-set-capabilities', { capabilities: {} }],
+  ['migrate-set-capabilities', { capabilities: [] }],
+  ['migrate-set-capabilities', { capabilities: [1] }],
+  ['migrate-set-capabilities', { capabilities: [{}] }],
+  ['migrate-set-capabilities', { capabilities: [{ capability: 'x' }] }],
+  ['migrate-set-capabilities', { capabilities: [{ capability: 1, state: true }] }],
+  ['migrate-set-capabilities', { capabilities: [{ capability: 'events' }] }],
+  ['migrate-set-capabilities', { capabilities: [{ capability: 'events', state: 1 }] }],
+  ['migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true, y: 1 }] }],
+  ['migrate-set-capabilities', { capabilities: [{ capability: 'return-path', state: true }] }],
+  ['query-migrate-capabilities'],
+  ['migrate-set-parameters', { foo: 1 }],
+  ['migrate-set-parameters', { 'downtime-limit': 'x' }],
+  ['migrate-set-parameters', { 'downtime-limit': -1 }],
+  ['migrate-set-parameters', { 'downtime-limit': 1.5 }],
+  ['migrate-set-parameters', { 'multifd-channels': 256 }],
+  ['migrate-set-parameters', { 'multifd-channels': 0 }],
+  ['migrate-set-parameters', { 'downtime-limit': 100, 'max-bandwidth': 1_000_000 }],
+  '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 18446744073709551615}}',
+  '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 18446744073709551616}}',
+  ['query-migrate-parameters'],
+  ['pmemsave', { val: 0, size: 16 }],
+  ['pmemsave', { val: '0', size: 16, filename: '/nonexistent/file' }],
+  ['pmemsave', { val: 1.5, size: 16, filename: '/nonexistent/file' }],
+  ['pmemsave', { val: 0, size: 16, filename: '/nonexistent/file' }],
+  ['pmemsave', { val: 0, size: 16, filename: '/tmp' }],
+  ['memsave', { val: 0, size: 16, filename: '/nonexistent/file', 'cpu-index': '7' }],
+  ['memsave', { val: 0, size: 16, filename: '/nonexistent/file', 'cpu-index': 7 }],
+  ['human-monitor-command', { 'command-line': 3 }],
+  ['human-monitor-command', { 'command-line': 'info status', 'cpu-index': 0 }],
+  ['human-monitor-command', { 'command-line': 'info status', x: 1 }],
+  ['quit', { x: 1 }],
+];
+
+const HUMAN: readonly Input[] = [
+  ...['', ' ', 'foo', 'info foo', 'cont;stop', 'info status', 'info  status ', 'info status x', 'stop x', 'q x'],
+  ...['stop', 'info status', 'system_reset', 'info status', 'c', 'info status', 'info migrate'],
+  ...['info migrate_capabilities', 'info migrate_parameters', 'migrate', 'migrate -d', 'migrate -x tcp:1'],
+  ...['migrate -d "exec:cat', 'migrate -d tcp:a:1 b', 'migrate "foo\\"a\\n"', 'migrate "foo\\q"', "migrate 'foo bar'"],
+  ...['migrate -d foo:bar', 'migrate foo', 'migrate -d -r exec:false', 'migrate -dr exec:false', 'migrate_cancel'],
+  ...['migrate_cancel x', 'migrate_continue', 'migrate_continue foo', 'migrate_pause', 'migrate_recover x'],
+  ...['migrate_incoming', 'migrate_start_postcopy', 'migrate_set_capability', 'migrate_set_capability foo on'],
+  ...['migrate_set_capability events', 'migrate_set_capability events maybe', 'migrate_set_capability events on'],
+  ...['migrate_set_capability postcopy-preempt on', 'migrate_set_parameter', 'migrate_set_parameter foo 1'],
+  ...[
+    ...['downtime-limit', 'downtime-limit x', 'downtime-limit 5000000', 'downtime-limit 0x10', 'downtime-limit 1M'],
+    ...['max-bandwidth 10', 'max-bandwidth 1.5k', 'max-bandwidth -5', 'max-bandwidth 10x', 'max-postcopy-bandwidth 3'],
+    ...['avail-switchover-bandwidth 3', 'xbzrle-cache-size 64', 'xbzrle-cache-size 64M', 'x-checkpoint-delay 3'],
+    ...['cpu-throttle-initial 3M', 'cpu-throttle-initial 3.5', 'multifd-channels 300', 'multifd-channels 0'],
+    ...['multifd-compression foo', 'cpu-throttle-tailslow yes', 'cpu-throttle-tailslow 1', 'announce-rounds 5k'],
+    ...['block-bitmap-mapping x', 'mode x', 'x y z'],
+  ].map((text) => `migrate_set_parameter ${text}`),
+  ...['info migrate_capabilities', 'info migrate_parameters'],
+].map((line): Input => ['human-monitor-command', { 'command-line': line }]);
+
+const TRANSCRIPTS = { NEGOTIATION, ENVELOPES, MALFORMED, COMMANDS, ARGUMENTS, HUMAN };
+
+const skipReason = whyNoQemu();
+
+describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skipReason})`}`, () => {
+  let dir: TempDir;
+  beforeAll(async () => {
+    dir = await tempDir();
+  });
+  afterAll(() => dir[Symbol.asyncDispose]());
+
+  test.for(Object.keys(TRANSCRIPTS) as (keyof typeof TRANSCRIPTS)[])('%s is answered the same', async (name) => {
+    const inputs = TRANSCRIPTS[name];
+    const negotiated = name !== 'NEGOTIATION';
+    const [theirs, ours] = await Promise.all([
+      record('qemu', { inputs, negotiated, path: dir.file(`q-${name}`) }),
+      record('switchover', { inputs, negotiated, path: dir.file(`s-${name}`) }),
+    ]);
+    expect(ours).toEqual(theirs);
+  });
+
+  test.for<PeerKind>(['qemu', 'switchover'])('our client works with %s', async (kind) => {
+    const path = dir.file(`client-${kind}`);
+    await using _peer = await startPeer(kind, {
+      memory: '16M',
+      running: true,
+      args: ['-qmp', `unix:${path},server=on,wait=off`],
+    });
+    await using client = await connectQmp({ path });
+    const stopped = client.waitEvent(({ event }) => event === 'STOP');
+    expect(await client.execute('stop')).toEqual({});
+    expect(await stopped).toMatchObject({ event: 'STOP' });
+    await expect(client.execute('nope')).rejects.toMatchObject({ code: 'qmp/command-not-found' });
+    const { version } = await client.ready;
+    expect(version.qemu.major).toBeGreaterThanOrEqual(10);
+    expect(version.package.startsWith('Switchover ')).toBe(kind === 'switchover');
+  });
+});
+
+/** What came of each input: replies in their order, and events apart, for they may come before or after the reply. */
+interface Answer {
+  readonly input: string;
+  readonly replies: readonly unknown[];
+  readonly events: readonly unknown[];
+}
+
+async function record(
+  kind: PeerKind,
+  { inputs, negotiated, path }: { inputs: readonly Input[]; negotiated: boolean; path: string },
+): Promise<Answer[]> {
+  // The peer's own connection keeps the first monitor busy; ours is the second.
+  await using _peer: Peer = await startPeer(kind, {
+    memory: '16M',
+    running: true,
+    args: ['-qmp', `unix:${path},server=on,wait=off`],
+  });
+  await using client = await LineClient.connect({ path });
+  expect(await client.next()).toMatchObject({ QMP: { capabilities: ['oob'] } });
+  if (negotiated) {
+    client.send({ execute: 'qmp_capabilities', arguments: { enable: ['oob'] } });
+    await client.next();
+  }
+  const answers: Answer[] = [];
+  for (const [index, input] of inputs.entries()) {
+    const text = typeof input === 'string' ? input : JSON.stringify({ execute: input[0], arguments: input[1] });
+    answers.push(await answerTo(client, text, `end ${index}`));
+  }
+  return answers;
+}
+
+async function answerTo(client: LineClient, text: string, mark: string): Promise<Answer> {
+  const replies: unknown[] = [];
+  const events: unknown[] = [];
+  // The newline ends whatever the input left open in the lexer.
+  client.send(`${text}\n{"execute": "query-name", "id": "${mark}"}`);
+  for (;;) {
+    const message = await client.next();
+    if (typeof message !== 'object' || message === null) throw new Error(`connection closed after ${text}`);
+    if ('id' in message && message.id === mark) return { input: text, replies, events };
+    if ('event' in message) events.push({ ...message, timestamp: undefined });
+    else replies.push(message);
+  }
+}

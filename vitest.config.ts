@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     reporters: ['default'],
+    // node:ffi is experimental in Node 26 and says so once per process.
+    execArgv: ['--disable-warning=ExperimentalWarning'],
     projects: [
       {
         test: {

@@ -23,7 +23,7 @@ export interface MigrateFlags {
 }
 
 /** A guest as the machines get it (`-object`) and as it was understood. */
-export interface PlannedGuest {
+interface PlannedGuest {
   readonly object: string;
   readonly options: GuestOptions;
 }

@@ -215,18 +215,18 @@ class MigrationRun {
     const guests = this.#plan.guests.map((guest) => guest.options);
     if (guests.length === 0) return { guests: [] };
     const writes = guests.some(guestWrites);
+    let file = '';
+    let continued = false;
     for (const runMs of CONTINUE_MS) {
       await destination.execute('cont');
       await this.#clock.sleep(runMs, this.#watch.signal);
       await destination.execute('stop');
-      const file = await this.#dump(destination);
+      file = await this.#dump(destination);
       const [after] = await runJobs('hash', [file]);
-      if (!writes) return { guests: await checkGuestsInFile(guests, file) };
-      const last = runMs === CONTINUE_MS.at(-1);
-      if (after !== before || last)
-        return { guests: await checkGuestsInFile(guests, file), continued: after !== before };
+      continued = after !== before;
+      if (continued || !writes) break;
     }
-    return { guests: [] };
+    return { guests: await checkGuestsInFile(guests, file), ...(writes ? { continued } : {}) };
   }
 }
 

@@ -8,8 +8,7 @@ import { VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts
 
 /** The machine types of this issue. */
 export const MACHINE_TYPES = ['none', 'harness'] as const;
-/** One of `MACHINE_TYPES`. */
-export type MachineType = (typeof MACHINE_TYPES)[number];
+type MachineType = (typeof MACHINE_TYPES)[number];
 
 /** RAM without -m, as in QEMU. */
 const DEFAULT_RAM_BYTES = 128 * 1024 * 1024;

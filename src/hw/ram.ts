@@ -18,7 +18,7 @@ const MAX_PAGES_32 = 65_536;
 const MAX_PAGES_64 = 262_144;
 
 /** Largest RAM block (bytes): V8's limit for one 64-bit WebAssembly memory. */
-export const MAX_RAM_BLOCK_BYTES = MAX_PAGES_64 * WASM_PAGE;
+const MAX_RAM_BLOCK_BYTES = MAX_PAGES_64 * WASM_PAGE;
 
 // The scratch area: slots of the emitter (kernels/bitmap.ts has the same numbers), record bytes, iovec entries.
 const SLOT = {

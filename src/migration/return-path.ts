@@ -3,10 +3,12 @@
 import { HarnessError } from '../base/errors.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { RETURN_PATH, type ReturnPathName } from '../wire/stream.ts';
+import { struct, u16 } from '../wire/struct.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import type { ByteSink, ByteSource } from './transport/channel.ts';
 import { StreamReader } from './transport/stream-reader.ts';
 
+const HEADER = struct([u16('type'), u16('length')]);
 const NAMES = new Map<number, ReturnPathName>(
   Object.entries(RETURN_PATH).map(([name, row]) => [row.type, name as ReturnPathName]),
 );
@@ -20,7 +22,12 @@ export class ReturnPathWriter {
   }
 
   async send(name: ReturnPathName, data: Uint8Array = new Uint8Array(0)): Promise<void> {
-    await this.#sink.write(new ByteWriter().u16(RETURN_PATH[name].type).u16(data.length).bytes(data).take());
+    await this.#sink.write(
+      new ByteWriter()
+        .bytes(HEADER.encode({ type: RETURN_PATH[name].type, length: data.length }))
+        .bytes(data)
+        .take(),
+    );
     await this.#sink.flush();
   }
 
@@ -57,8 +64,7 @@ export async function readReturnPath(options: {
       });
     }
     const at = reader.offset;
-    const type = await reader.u16('message type');
-    const length = await reader.u16('message length');
+    const { type, length } = await reader.struct(HEADER);
     const name = NAMES.get(type);
     if (name === undefined) throw bad(at, 'message type', '1 to 7', `${type}`);
     if (length > LIMITS.RETURN_PATH_BYTES)

@@ -259,15 +259,20 @@ export class SourceMigration {
   async #delivered(): Promise<void> {
     const channel = this.#connected();
     if (this.#returnPath === undefined) return channel.close();
-    const deadline = this.#clock.sleep(LIMITS.SHUT_MS, this.#abort.signal).then(() => {
+    const heard = new AbortController();
+    const deadline = this.#clock.sleep(LIMITS.SHUT_MS, AbortSignal.any([heard.signal, this.#abort.signal])).then(() => {
       throw new HarnessError('transport/timeout', {
         uri: channel.uri,
         what: "the destination's final status",
         waitedMs: LIMITS.SHUT_MS,
       });
     });
-    deadline.catch(() => undefined); // lost the race
-    await Promise.race([this.#returnPath, deadline]);
+    deadline.catch(() => undefined); // the loser of the race
+    try {
+      await Promise.race([this.#returnPath, deadline]);
+    } finally {
+      heard.abort();
+    }
   }
 
   async #fail(error: unknown): Promise<void> {
@@ -339,13 +344,15 @@ export class SourceMigration {
     if (this.#abort.signal.aborted) return this.#abort.signal.reason;
     if (this.#error !== undefined) return this.#error;
     if (this.#returnPath === undefined || !isHarnessError(error, 'transport/closed')) return error;
-    const patience = this.#clock.sleep(LAST_WORDS_MS).then(() => error);
-    return Promise.race([
-      this.#returnPath.then(
-        () => error,
-        (reason) => reason,
-      ),
-      patience,
-    ]);
+    const heard = new AbortController();
+    const patience = this.#clock.sleep(LAST_WORDS_MS, heard.signal).then(
+      () => error,
+      () => error, // only our own abort ends it early
+    );
+    const words = this.#returnPath.then(
+      () => error,
+      (reason) => reason,
+    );
+    return Promise.race([words, patience]).finally(() => heard.abort());
   }
 }

@@ -13,7 +13,7 @@ import type { Field, Struct, StructValue } from '../../wire/struct.ts';
 import type { ByteSource } from './channel.ts';
 
 /** Bytes the staging buffer holds; no single field is longer. */
-export const STAGING_BYTES = 2 << 20;
+const STAGING_BYTES = 2 << 20;
 /** How much one ordinary read asks for. Small, so that runs of pages are read straight into RAM instead. */
 const FILL_BYTES = 65_536;
 /** Bytes of a zero-page record without a block name. */

@@ -121,9 +121,10 @@ export class Machine {
     }
   }
 
-  /** Ends the vCPUs' threads. */
+  /** Ends the vCPUs' threads and gives RAM back; nobody may use it afterwards. */
   async [Symbol.asyncDispose](): Promise<void> {
     const vcpus = await this.#vcpus.catch(() => []);
     await Promise.all(vcpus.map((vcpu) => vcpu[Symbol.asyncDispose]()));
+    this.ram[Symbol.dispose]();
   }
 }

@@ -329,6 +329,15 @@ export class RamBlock {
     this.#pages.clear(page * PAGE_SIZE, count * PAGE_SIZE);
   }
 
+  /**
+   * Gives the memory back at once: the garbage collector, which sees only small objects, may leave it for a long time.
+   * Nothing may use the block afterwards, no thread either; its bytes are gone.
+   */
+  [Symbol.dispose](): void {
+    native?.releasePages(this.bytes);
+    native?.releasePages(new Uint8Array(this.share.bitmaps.buffer));
+  }
+
   #check(offset: number, length: number): void {
     if (offset < 0 || offset + length > this.length) {
       throw new HarnessError('ram/out-of-range', { ramBlock: this.name, offset, length, blockLength: this.length });

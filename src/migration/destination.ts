@@ -41,6 +41,7 @@ export class DestinationMigration {
   #error: Error | undefined;
   #phase: Phase = 'connect';
   #over = false;
+  #abortedWhy: string | undefined;
 
   constructor(deps: {
     machine: DestinationMachine;
@@ -82,6 +83,7 @@ export class DestinationMigration {
 
   /** Gives up: closes listener and channel; `run` ends with an error. */
   async abort(why: string): Promise<void> {
+    this.#abortedWhy ??= why;
     this.#channel?.destroy(why);
     await this.#listener?.close();
   }
@@ -105,6 +107,8 @@ export class DestinationMigration {
     if (this.#listener === undefined)
       throw new HarnessError('internal/assertion', { why: 'connect() comes before run()' });
     this.#channel = await this.#listener.accept();
+    // `abort` may have come after the connection and before this line.
+    if (this.#abortedWhy !== undefined) this.#channel.destroy(this.#abortedWhy);
     this.#status.move('active');
     this.#loader = new StreamLoader({
       reader: new StreamReader(this.#channel.source),

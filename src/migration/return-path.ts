@@ -2,11 +2,12 @@
 
 import { HarnessError } from '../base/errors.ts';
 import { LIMITS } from '../wire/limits.ts';
+import { PAGE_SIZE } from '../wire/ram.ts';
 import { RETURN_PATH, type ReturnPathName } from '../wire/stream.ts';
 import { struct, u16 } from '../wire/struct.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import type { ByteSink, ByteSource } from './transport/channel.ts';
-import { StreamReader } from './transport/stream-reader.ts';
+import { latin1, StreamReader } from './transport/stream-reader.ts';
 
 const HEADER = struct([u16('type'), u16('length')]);
 const NAMES = new Map<number, ReturnPathName>(
@@ -36,6 +37,13 @@ export class ReturnPathWriter {
   }
 }
 
+/** A RAM block as requests name it. */
+interface PageOwner {
+  readonly name: string;
+  /** Bytes. */
+  readonly length: number;
+}
+
 /** What the source hears. */
 export interface ReturnPathListener {
   pong(value: number): void;
@@ -49,12 +57,13 @@ export interface ReturnPathListener {
 export async function readReturnPath(options: {
   source: ByteSource;
   uri: string;
-  blockNames: ReadonlySet<string>;
+  /** The RAM blocks a destination may ask pages of. */
+  blocks: readonly PageOwner[];
   listener: ReturnPathListener;
 }): Promise<void> {
   const reader = new StreamReader(options.source);
   reader.section = 'return path';
-  let anyBlock = false;
+  let asked: PageOwner | undefined;
   for (;;) {
     if (reader.available === 0 && !(await reader.fill())) {
       throw new HarnessError('transport/closed', {
@@ -64,50 +73,87 @@ export async function readReturnPath(options: {
       });
     }
     const at = reader.offset;
-    const { type, length } = await reader.struct(HEADER);
-    const name = NAMES.get(type);
-    if (name === undefined) throw bad(at, 'message type', '1 to 7', `${type}`);
-    if (length > LIMITS.RETURN_PATH_BYTES)
-      throw bad(at, `length of ${name}`, `at most ${LIMITS.RETURN_PATH_BYTES}`, `${length}`);
-    const fixed = RETURN_PATH[name].length;
-    if (fixed !== undefined && fixed !== length) throw bad(at, `length of ${name}`, `${fixed}`, `${length}`);
-    const data = await reader.bytes(length, name);
-    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    const { name, data } = await readMessage(reader);
     switch (name) {
       case 'SHUT': {
-        const status = view.getUint32(0);
+        const status = viewOf(data).getUint32(0);
         if (status === 0) return;
         throw new HarnessError('migration/peer-failed', {
           what: `it could not load the stream (status ${status}); see its own log`,
         });
       }
       case 'PONG':
-        options.listener.pong(view.getUint32(0));
+        options.listener.pong(viewOf(data).getUint32(0));
         break;
       case 'SWITCHOVER_ACK':
         options.listener.switchoverAck();
         break;
-      case 'REQ_PAGES_ID': {
-        const block = length > 13 ? Buffer.from(data.subarray(13)).toString('latin1') : '';
-        if (length < 13 || data[12] !== length - 13)
-          throw bad(at, 'length of REQ_PAGES_ID', `13 + ${data[12] ?? '?'}`, `${length}`);
-        if (!options.blockNames.has(block))
-          throw bad(at, 'RAM block of REQ_PAGES_ID', [...options.blockNames].join(', '), `'${block}'`);
-        anyBlock = true; // harmless in precopy: the page is sent anyway
+      case 'REQ_PAGES_ID':
+        asked = namedBlock(at, data, options.blocks);
+        checkRange(at, data, asked); // harmless in precopy: the pages are sent anyway
+        break;
+      case 'REQ_PAGES':
+        if (asked === undefined) throw bad(at, 'REQ_PAGES', 'a REQ_PAGES_ID before it', 'none');
+        checkRange(at, data, asked);
+        break;
+      case 'RESUME_ACK': {
+        const value = viewOf(data).getUint32(0);
+        if (value !== 1) throw bad(at, 'RESUME_ACK', '1', `${value}`);
         break;
       }
-      case 'REQ_PAGES':
-        if (!anyBlock) throw bad(at, 'REQ_PAGES', 'a REQ_PAGES_ID before it', 'none');
-        break;
-      case 'RESUME_ACK':
-        if (view.getUint32(0) !== 1) throw bad(at, 'RESUME_ACK', '1', `${view.getUint32(0)}`);
-        break;
       case 'RECV_BITMAP':
         throw bad(at, 'RECV_BITMAP', 'no bitmap outside of a recovery', 'one');
       default:
         name satisfies never;
     }
   }
+}
+
+async function readMessage(reader: StreamReader): Promise<{ name: ReturnPathName; data: Uint8Array }> {
+  const at = reader.offset;
+  const type = await reader.u16('message type');
+  const length = await reader.u16('message length');
+  const name = NAMES.get(type);
+  if (name === undefined) throw bad(at, 'message type', '1 to 7', `${type}`);
+  if (length > LIMITS.RETURN_PATH_BYTES)
+    throw bad(at, `length of ${name}`, `at most ${LIMITS.RETURN_PATH_BYTES}`, `${length}`);
+  const fixed = RETURN_PATH[name].length;
+  if (fixed !== undefined && fixed !== length) throw bad(at, `length of ${name}`, `${fixed}`, `${length}`);
+  return { name, data: await reader.bytes(length, name) };
+}
+
+/** Bytes of a request before the block's name: u64 start, u32 length, u8 length of the name. */
+const NAME_OFFSET = 13;
+
+function namedBlock(at: number, data: Uint8Array, blocks: readonly PageOwner[]): PageOwner {
+  if (data.length < NAME_OFFSET || data[NAME_OFFSET - 1] !== data.length - NAME_OFFSET) {
+    const expected = `${NAME_OFFSET} and ${data[NAME_OFFSET - 1] ?? 'the name'}`;
+    throw bad(at, 'length of REQ_PAGES_ID', expected, `${data.length}`);
+  }
+  const name = latin1(data.subarray(NAME_OFFSET));
+  const found = blocks.find((block) => block.name === name);
+  if (found !== undefined) return found;
+  throw bad(at, 'RAM block of REQ_PAGES_ID', blocks.map((block) => block.name).join(', '), `'${name}'`);
+}
+
+function checkRange(at: number, data: Uint8Array, block: PageOwner): void {
+  const start = viewOf(data).getBigUint64(0);
+  const length = viewOf(data).getUint32(8);
+  if (start % BigInt(PAGE_SIZE) !== 0n || length % PAGE_SIZE !== 0) {
+    throw bad(at, 'requested pages', `whole pages of ${PAGE_SIZE} bytes`, `${length} bytes at ${start}`);
+  }
+  if (start + BigInt(length) > BigInt(block.length)) {
+    throw bad(
+      at,
+      'requested pages',
+      `pages within the ${block.length} bytes of '${block.name}'`,
+      `${length} bytes at ${start}`,
+    );
+  }
+}
+
+function viewOf(data: Uint8Array): DataView {
+  return new DataView(data.buffer, data.byteOffset, data.byteLength);
 }
 
 function bad(at: number, field: string, expected: string, actual: string): HarnessError {

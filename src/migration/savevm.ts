@@ -187,7 +187,11 @@ export function describe(options: {
       ? {}
       : {
           subsections: [
-            { vmsd_name: 'configuration/uuid', version: 1, fields: [{ name: 'uuid', type: 'buffer', size: 16 }] },
+            {
+              vmsd_name: 'configuration/uuid',
+              version: 1,
+              fields: [{ name: 'uuid.data', array_len: 16, type: 'uint8', size: 1 }],
+            },
           ],
         }),
   };

@@ -13,7 +13,7 @@ import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import type { Phase } from './phases.ts';
-import { type RamPart, RamSaver } from './ram/ram-save.ts';
+import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
 import { readReturnPath } from './return-path.ts';
 import { describe, machineSections, StreamFraming, type VmState } from './savevm.ts';
 import { SourceStats } from './stats.ts';
@@ -167,9 +167,8 @@ export class SourceMigration {
       : undefined;
     await sink.write(this.#framing.header(configuration));
     if (capabilities['return-path']) {
-      const blockNames = new Set(ram.blocks.map((block) => block.name));
       const listener = { pong: () => undefined, switchoverAck: () => undefined };
-      this.#returnPath = readReturnPath({ source, uri, blockNames, listener });
+      this.#returnPath = readReturnPath({ source, uri, blocks: ram.blocks, listener });
       this.#returnPath.catch((error) => this.#returnPathFailed(error));
       await sink.write(this.#framing.command('OPEN_RETURN_PATH'));
       await sink.write(this.#framing.command('PING', new ByteWriter().u32(1).take()));
@@ -283,6 +282,8 @@ export class SourceMigration {
     if (!cancelled) {
       this.#error ??= reason;
       this.#log.error({ err: reason, phase: this.#phase }, 'migration failed');
+      // As in QEMU, whose setup ends before its errors are looked at: a client sees `active` once there was a connection.
+      if (this.#status.current === 'setup' && this.#ram !== undefined) this.#status.move('active');
       this.#status.move('failed');
     }
     if (this.#stopped) await this.#machine.undoSwitchover();
@@ -302,6 +303,7 @@ export class SourceMigration {
     });
     await sink.write(this.#framing.footer(RAM_SECTION_ID));
     await sink.flush();
+    if (type === 'SECTION_PART') part.recordBytes += EOS_BYTES;
     this.#stats.partSent(part, this.#machine.isRunning());
   }
 

@@ -67,6 +67,7 @@ export class Vm implements VmControl {
   #outgoing: SourceMigration | undefined;
   #outgoingWork: Promise<void> | undefined;
   #incoming: DestinationMigration | undefined;
+  #incomingLoad: Promise<Error | undefined> | undefined;
   #incomingWork: Promise<void> | undefined;
   #incomingAddress: Address | undefined;
   #ending: Promise<void> | undefined;
@@ -258,7 +259,8 @@ export class Vm implements VmControl {
     this.#incoming = incoming;
     this.#incomingAddress = address;
     const exitOnError = args['exit-on-error'] ?? true;
-    this.#incomingWork = incoming.run().then(async (error) => {
+    this.#incomingLoad = incoming.run();
+    this.#incomingWork = this.#incomingLoad.then(async (error) => {
       this.#incomingAddress = undefined;
       if (error === undefined || this.#ending !== undefined || !exitOnError) return;
       process.stderr.write(`switchover: load of migration failed: ${messageOf(error)}\n`);
@@ -362,6 +364,7 @@ export class Vm implements VmControl {
     this.#outgoing?.cancel();
     await this.#incoming?.abort('the machine is going away');
     await this.#outgoingWork;
+    await this.#incomingLoad; // what it reads goes into RAM until it has ended
     await this.#machine[Symbol.asyncDispose]();
   }
 

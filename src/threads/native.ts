@@ -9,6 +9,8 @@ export interface Native {
   addressOf(view: Uint8Array): number;
   /** Asks for huge pages behind the view; a kernel that cannot is no error. */
   adviseHugePages(view: Uint8Array): void;
+  /** Gives the whole pages behind the view back to the system at once; they read as zero afterwards. */
+  releasePages(view: Uint8Array): void;
   /** `writev(2)`: `iovAddress` points to `count` pairs of u64 (address, length). Returns bytes, or minus errno. */
   writev(fd: number, iovAddress: number, count: number): number;
   /** `readv(2)`, as writev; 0 is end of file. */
@@ -25,6 +27,7 @@ export const ERRNO = { EINTR: 4, EAGAIN: 11, EPIPE: 32, ECONNRESET: 104 } as con
 /** Most entries one readv or writev takes (IOV_MAX on Linux). */
 export const IOV_MAX = 1024;
 
+const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
@@ -82,6 +85,9 @@ function bind(ffi: FfiModule): Native {
     addressOf,
     adviseHugePages: (view) => {
       madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_HUGEPAGE);
+    },
+    releasePages: (view) => {
+      madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_DONTNEED);
     },
     writev: (fd, iovAddress, count) => orErrno(writev(fd, BigInt(iovAddress), count)),
     readv: (fd, iovAddress, count) => orErrno(readv(fd, BigInt(iovAddress), count)),

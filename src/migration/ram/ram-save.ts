@@ -7,14 +7,14 @@ import type { ByteSink } from '../transport/channel.ts';
 
 /** Data pages per batch: small enough to stay in the cache between the zero scan and the kernel's copy. */
 const BATCH_PAGES = 128;
-/** Bytes of the end marker. */
-const EOS_BYTES = 8;
+/** Bytes of the end marker; QEMU's counters have those of PART sections, not the last one. */
+export const EOS_BYTES = 8;
 
 /** Page counts and record bytes of one part of the RAM section. */
 export interface RamPart {
   normalPages: number;
   zeroPages: number;
-  /** Bytes of RAM records, the end marker included. */
+  /** Bytes of RAM records, without the end marker. */
   recordBytes: number;
 }
 
@@ -69,7 +69,7 @@ export class RamSaver {
    * scan goes on where the last part stopped.
    */
   async sendPart(pagesAllowed: (part: RamPart) => number | Promise<number>): Promise<RamPart> {
-    const part: RamPart = { normalPages: 0, zeroPages: 0, recordBytes: EOS_BYTES };
+    const part: RamPart = { normalPages: 0, zeroPages: 0, recordBytes: 0 };
     while (this.pendingBytes > 0) {
       const block = this.blocks[this.#block]!;
       const firstPage = block.nextPending(this.#page);

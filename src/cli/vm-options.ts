@@ -4,6 +4,7 @@
  */
 
 import { HarnessError } from '../base/errors.ts';
+import { parseOnOff } from './key-value-list.ts';
 import { VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
 /** The machine types of this issue. */
@@ -20,6 +21,8 @@ export interface VmOptions {
   readonly ramBlockName?: string;
   readonly name?: string;
   readonly uuid?: string;
+  /** `-machine …,suppress-vmdesc=on`: no description at the end of streams. */
+  readonly suppressDescription: boolean;
   readonly startPaused: boolean;
   readonly incoming?: string;
   readonly pidFile?: string;
@@ -97,7 +100,9 @@ export function vmHelp(): string {
 }
 
 function finish(draft: VmDraft): VmOptions {
-  const { machine, memoryBackends, ramBytes, cpuCount, ...rest } = draft;
+  const { machine, memoryBackends, ramBytes, cpuCount, ...drafted } = draft;
+  const suppressDescription = parseOnOff(machine.get('suppress-vmdesc') ?? 'off', '-machine suppress-vmdesc');
+  const rest = { ...drafted, suppressDescription };
   const type = machine.get('type') ?? 'none';
   const machineType = MACHINE_TYPES.find((known) => known === type);
   if (machineType === undefined) throw bad('-machine', `one of ${MACHINE_TYPES.join(', ')}`, `'${type}'`);

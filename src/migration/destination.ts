@@ -23,6 +23,8 @@ export interface DestinationMachine {
   readonly machineName: string;
   readonly uuid: Uint8Array | undefined;
   readonly ramBlocks: readonly RamBlock[];
+  /** Machine property `suppress-vmdesc`: no description is expected after EOF. */
+  readonly suppressDescription: boolean;
   /** Everything is loaded: adopts the clock and the run state, and starts the guest if it is to run (§4.4). */
   takeOver(state: VmState): Promise<void>;
 }
@@ -63,6 +65,9 @@ export class DestinationMigration {
   async connect(): Promise<void> {
     this.#status.move('setup');
     this.#listener = await openIncoming(this.#address);
+    if (this.#abortedWhy === undefined) return;
+    await this.#listener.close();
+    throw new HarnessError('transport/listen', { uri: this.#address.uri, why: this.#abortedWhy });
   }
 
   /** Waits for the source and loads its stream. Resolves with the error of a failed migration, undefined on success. */
@@ -127,7 +132,7 @@ export class DestinationMigration {
 
   async #switchover(state: VmState): Promise<void> {
     this.#enter('switchover');
-    await this.#loader!.description(this.#clock);
+    if (!this.#machine.suppressDescription) await this.#loader!.description(this.#clock);
     await this.#machine.takeOver(state);
   }
 

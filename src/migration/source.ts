@@ -35,6 +35,8 @@ export interface SourceMachine {
   /** 16 bytes, or undefined when none was configured. */
   readonly uuid: Uint8Array | undefined;
   readonly ramBlocks: readonly RamBlock[];
+  /** Machine property `suppress-vmdesc`: no description after EOF. */
+  readonly suppressDescription: boolean;
   /** True while the run state is `running`. */
   isRunning(): boolean;
   /** Stops the guest for switchover (run state `finish-migrate`); the state it was stopped in. */
@@ -65,7 +67,7 @@ export class SourceMigration {
   #error: Error | undefined;
   #phase: Phase = 'connect';
 
-  /** The status must be one from which `setup` may be entered; `run` does the rest. */
+  /** Takes the options as they are now; `connect` and then `run` do the rest. */
   constructor(deps: {
     machine: SourceMachine;
     address: Address;
@@ -88,11 +90,14 @@ export class SourceMigration {
       parameters: () => deps.options.liveParameters(),
       bytes: () => this.#channel?.sink.bytesWritten ?? 0,
     });
-    this.#status.move('setup');
   }
 
-  /** Opens the channel. On failure the status is `failed` and the error is thrown. */
+  /**
+   * Enters `setup`, which the status must allow, and opens the channel. On failure the status is `failed` or
+   * `cancelled` and the error is thrown.
+   */
   async connect(): Promise<void> {
+    this.#status.move('setup');
     try {
       this.#channel = await openOutgoing(this.#address, this.#abort.signal);
       if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
@@ -243,7 +248,8 @@ export class SourceMigration {
       await sink.write(this.#framing.footer(section.sectionId));
     }
     const uuid = this.#options.capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
-    await sink.write(this.#framing.end(describe({ machineName: this.#machine.machineName, uuid, sections })));
+    const { machineName, suppressDescription } = this.#machine;
+    await sink.write(this.#framing.end(suppressDescription ? undefined : describe({ machineName, uuid, sections })));
     await sink.flush();
     await this.#delivered();
     this.#goOn();
@@ -308,6 +314,7 @@ export class SourceMigration {
   }
 
   #synced(fresh: number): void {
+    this.#goOn(); // after `cancelling` no pass is announced
     this.#stats.synced(fresh, this.#ram!.pendingBytes);
     this.#log.info(
       { pass: this.#stats.dirtySyncCount, fresh, dirtyBytes: this.#ram!.pendingBytes },

@@ -29,6 +29,8 @@ export interface VmConfig {
   readonly name?: string;
   /** Textual UUID. */
   readonly uuid?: string;
+  /** Machine property `suppress-vmdesc`: streams end at EOF, without a description. */
+  readonly suppressDescription?: boolean;
   /** `-S`: do not start the guest by itself. */
   readonly startPaused: boolean;
   /** A URI, or `defer` to wait for migrate-incoming. */
@@ -57,6 +59,7 @@ export class Vm implements VmControl {
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #uuidBytes: Uint8Array | undefined;
+  readonly #suppressDescription: boolean;
   readonly #listeners = new Set<(event: VmEvent) => void>();
   readonly #exit = Promise.withResolvers<number>();
   readonly #outgoingStatus = new StatusMachine('source');
@@ -99,6 +102,7 @@ export class Vm implements VmControl {
     this.#log = config.log;
     this.#clock = config.clock ?? systemClock;
     this.#autostart = !config.startPaused;
+    this.#suppressDescription = config.suppressDescription ?? false;
     this.#runState = config.incoming === undefined ? 'prelaunch' : 'inmigrate';
     this.#machine = new Machine({
       ramBlockName: config.ramBlockName ?? 'ram',
@@ -211,11 +215,12 @@ export class Vm implements VmControl {
       throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
     }
     if (args.resume === true) throw refuse('Cannot resume if there is no paused migration');
-    if (isRunning(this.#outgoingStatus.current)) throw refuse("There's a migration process in progress");
+    this.#refuseSecondMigration();
     if (this.#runState === 'inmigrate') throw refuse('Guest is waiting for an incoming migration');
     if (this.#runState === 'postmigrate')
       throw refuse("Can't migrate the vm that was paused due to previous migration");
     await this.#outgoingWork; // the last one's clean-up; its status is final already
+    this.#refuseSecondMigration(); // another client may have waited as well
     const outgoing = new SourceMigration({
       machine: this.#sourceMachine(),
       address,
@@ -237,6 +242,10 @@ export class Vm implements VmControl {
     if (address.kind === 'file' || address.kind === 'exec') await connecting;
   }
 
+  #refuseSecondMigration(): void {
+    if (isRunning(this.#outgoingStatus.current)) throw refuse("There's a migration process in progress");
+  }
+
   async migrateIncoming(args: IncomingArguments): Promise<void> {
     if (this.#incoming !== undefined) throw refuse('The incoming migration has already been started');
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
@@ -249,14 +258,15 @@ export class Vm implements VmControl {
       clock: this.#clock,
       log: this.#log.child({ side: 'destination' }),
     });
+    this.#incoming = incoming;
     try {
       await incoming.connect();
     } catch (error) {
       // Unlike QEMU, which stays in `setup` for good, another try is possible (docs/differences.md).
+      this.#incoming = undefined;
       this.#incomingStatus.move('none');
       throw error;
     }
-    this.#incoming = incoming;
     this.#incomingAddress = address;
     const exitOnError = args['exit-on-error'] ?? true;
     this.#incomingLoad = incoming.run();
@@ -314,6 +324,7 @@ export class Vm implements VmControl {
     return {
       machineName: this.machineType,
       uuid: this.#uuidBytes,
+      suppressDescription: this.#suppressDescription,
       ramBlocks: [machine.ram],
       isRunning: () => this.#runState === 'running',
       stopForSwitchover: async (): Promise<VmState> => {
@@ -343,6 +354,7 @@ export class Vm implements VmControl {
     return {
       machineName: this.machineType,
       uuid: this.#uuidBytes,
+      suppressDescription: this.#suppressDescription,
       ramBlocks: [this.#machine.ram],
       takeOver: async (state: VmState): Promise<void> => {
         this.#machine.setVirtualNs(state.cpuClockOffset);

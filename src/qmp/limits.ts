@@ -3,6 +3,7 @@
  * queue. QEMU's own bounds where it has one.
  */
 
+/** What one QMP client may ask of us; counts, bytes and milliseconds as each line says. */
 export const QMP_LIMITS = {
   /** Tokens of one JSON value, as QEMU's parser. */
   TOKENS: 2 * 1024 * 1024,

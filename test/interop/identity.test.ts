@@ -36,6 +36,15 @@ const CASES: readonly {
   { name: 'validate-uuid without a UUID', capabilities: { 'validate-uuid': true }, args: [] },
   { name: 'no switchover-start', capabilities: {}, args: ['-global', 'migration.send-switchover-start=off'] },
   { name: 'no footers', capabilities: {}, args: ['-global', 'migration.send-section-footer=off'] },
+  {
+    name: 'the old format: nothing optional',
+    capabilities: {},
+    args: [
+      ...['-machine', 'suppress-vmdesc=on', '-global', 'migration.send-configuration=off'],
+      ...['-global', 'migration.send-section-footer=off', '-global', 'migration.store-global-state=off'],
+      ...['-global', 'migration.send-switchover-start=off'],
+    ],
+  },
   { name: 'no global state', capabilities: {}, args: ['-global', 'migration.store-global-state=off'] },
 ];
 

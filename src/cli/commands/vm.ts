@@ -43,6 +43,7 @@ async function runMachine(options: VmOptions): Promise<number> {
   await using vm = await Vm.create({
     machineType: options.machineType,
     ramBytes: options.ramBytes,
+    suppressDescription: options.suppressDescription,
     startPaused: options.startPaused || held,
     loaders: options.loaders,
     guests: options.guests.map((text) => parseGuestOption(text)),

@@ -204,8 +204,7 @@ export class StreamReader {
     const copy = new Uint8Array(length);
     let done = 0;
     while (done < length) {
-      if (this.available === 0)
-        await this.need(1, field).catch(() => Promise.reject(this.truncated(field, length - done)));
+      if (this.available === 0 && !(await this.fill())) throw this.truncated(field, length - done);
       done += this.take(copy, done, length - done);
     }
     return copy;

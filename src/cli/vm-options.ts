@@ -7,7 +7,7 @@ import { HarnessError } from '../base/errors.ts';
 import { parseOnOff } from './key-value-list.ts';
 import { VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
-/** The machine types of this issue. */
+/** The machine types there are. */
 export const MACHINE_TYPES = ['none', 'harness'] as const;
 type MachineType = (typeof MACHINE_TYPES)[number];
 

@@ -68,7 +68,11 @@ export class StreamLoader {
   async header(): Promise<void> {
     const reader = this.#reader;
     reader.section = 'stream header';
-    await this.#expectU32('magic', STREAM_MAGIC, 'this is no migration stream: does the peer really send one here?');
+    await this.#expectU32(
+      'magic',
+      STREAM_MAGIC,
+      'this is no migration stream; look at what the peer sends to this address',
+    );
     await this.#expectU32('version', STREAM_VERSION, 'the only stream version in use is 3');
     if (!this.#options.properties['send-configuration']) return;
     reader.section = 'configuration section';

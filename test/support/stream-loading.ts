@@ -84,6 +84,7 @@ export class LoadingMachine {
       machine: {
         machineName: 'none',
         uuid: this.#uuid,
+        suppressDescription: false,
         ramBlocks: [this.ram],
         takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
       },

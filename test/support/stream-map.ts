@@ -13,7 +13,7 @@ import { ELEMENT } from '../../src/wire/stream.ts';
  * - `word`: some other values have another legal meaning, which may change RAM: page addresses and flags, element
  *   types (0x00 is EOF), commands. The format has no checksum that would tell.
  */
-export type ByteClass = 'strict' | 'page' | 'value' | 'word';
+type ByteClass = 'strict' | 'page' | 'value' | 'word';
 
 /** The classes of a stream, and where each page's data lies in RAM. */
 export interface StreamMap {
@@ -67,7 +67,11 @@ class Mapper {
   #element(): void {
     const type = this.#bytes[this.#at];
     this.#mark(1, 'word');
-    if (type === ELEMENT.COMMAND) return this.#command();
+    if (type === ELEMENT.COMMAND) this.#command();
+    else this.#section(type);
+  }
+
+  #section(type: number | undefined): void {
     // Without footers nothing repeats the id, and any will do for a section that has no parts.
     const idAt = this.#at;
     this.#skip(4);
@@ -79,7 +83,8 @@ class Mapper {
       if (idstr !== 'ram') {
         if (!this.#form.footers) this.#classes.fill('word', idAt, idAt + 4);
         this.#fields(idstr);
-        return this.#footer();
+        this.#footer();
+        return;
       }
     }
     this.#records();
@@ -112,7 +117,8 @@ class Mapper {
       const kind = flags & ~RAM_FLAG.CONTINUE;
       if (kind === RAM_FLAG.EOS) {
         this.#mark(6, 'value');
-        return this.#mark(2, 'word');
+        this.#mark(2, 'word');
+        return;
       }
       this.#skip(5); // address bits above any RAM of these recordings
       this.#mark(3, 'word');

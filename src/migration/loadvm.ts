@@ -407,7 +407,7 @@ export class StreamLoader {
       },
     };
     this.#packageStaging ??= stagingBuffer();
-    const nested = new StreamReader(source, undefined, { staging: this.#packageStaging, offset });
+    const nested = new StreamReader(source, { staging: this.#packageStaging, offset });
     this.#packageRam = new RamLoader(nested, this.#machine.ramBlocks);
     try {
       await this.#elements(nested);

@@ -10,7 +10,7 @@ import { mapStream } from '../support/stream-map.ts';
 const SMALL_BYTES = 4096;
 const SEEDED_CUTS = 2000;
 
-/** Every length of a small stream; of a large one the ends of every region and seeded ones. */
+/** Every length of a small stream, seeded ones of a large. */
 function cutsOf(stream: PrecopyStream): number[] {
   const { length } = stream.bytes;
   if (length <= SMALL_BYTES) return Array.from({ length: length + 1 }, (_, cut) => cut);

@@ -18,6 +18,7 @@ async function recordedMachine(
   stream: PrecopyStream,
   dir: TempDir,
   capabilities: readonly string[] = [],
+  uuid?: string,
 ): Promise<{ vm: Vm; ended: Promise<string> }> {
   const image = dir.file('ram');
   await writeFile(image, stream.ram);
@@ -30,6 +31,7 @@ async function recordedMachine(
     machineType: 'none',
     ramBytes: stream.ram.length,
     startPaused: true,
+    ...(uuid === undefined ? {} : { uuid }),
     loaders: blank ? [] : [{ file: image, address: 0 }],
     options,
     log: silentLogger,
@@ -99,4 +101,23 @@ test('none-4m-return-path.main, over a socket whose other end answers as recorde
   const ours = await buffer(socket);
   expect(await source.ended).toBe('completed');
   expect(firstDifference(ours, stream.bytes)).toBeUndefined();
+});
+
+test('a UUID is sent and described as in none-4m-validate-uuid.main', async () => {
+  // Recorded with multifd, so only what comes before and after the RAM section is comparable.
+  const recorded = recordedStream('none-4m-validate-uuid.main');
+  await using dir = await tempDir();
+  const uuid = '11223344-5566-7788-99aa-bbccddeeff00';
+  const source = await recordedMachine(precopyStream('none-1m-file.main'), dir, ['validate-uuid'], uuid);
+  await using vm = source.vm;
+  const path = dir.file('stream');
+  await vm.migrate({ uri: `file:${path}` });
+  expect(await source.ended).toBe('completed');
+  const ours = await readFile(path);
+  const configurationBytes = 8 + 9 + 24 + 16;
+  expect(
+    firstDifference(ours.subarray(0, configurationBytes), recorded.subarray(0, configurationBytes)),
+  ).toBeUndefined();
+  const description = (stream: Uint8Array) => stream.subarray(Buffer.from(stream).lastIndexOf('{"configuration"') - 6);
+  expect(firstDifference(description(ours), description(recorded))).toBeUndefined();
 });

@@ -79,7 +79,7 @@ export class LoadingMachine {
     const sink = new MemorySink();
     const source = memorySource(bytes, chunkBytes);
     const loader = new StreamLoader({
-      reader: new StreamReader(source, undefined, { staging }),
+      reader: new StreamReader(source, { staging }),
       channel: { uri: 'memory:', bidirectional: true, sink, source, close: async () => {}, destroy: () => {} },
       machine: {
         machineName: 'none',

@@ -40,25 +40,28 @@ export class PageRunReader {
     await reader.breathe();
     let current = page;
     let have = reader.take(block.bytes, page * PAGE_SIZE, PAGE_SIZE);
-    while (have < PAGE_SIZE) {
-      const readv = reader.readv;
-      const result = readv === undefined ? -ERRNO.EAGAIN : this.#scatter(readv, block, current, have);
-      if (result > 0) {
-        const step = this.#settle(block, current, have, result);
-        current += step.pages;
-        have = step.have;
-        if (step.stop) break;
-        continue;
+    try {
+      while (have < PAGE_SIZE) {
+        const readv = reader.readv;
+        const result = readv === undefined ? -ERRNO.EAGAIN : this.#scatter(readv, block, current, have);
+        if (result > 0) {
+          const step = this.#settle(block, current, have, result);
+          current += step.pages;
+          have = step.have;
+          if (step.stop) break;
+          continue;
+        }
+        // Nothing to read yet, the end, or no native calls: the ordinary way, which waits and reports errors.
+        if (result === 0 || !(await reader.fill())) {
+          throw reader.truncated(`page data at RAM offset ${current * PAGE_SIZE}`, PAGE_SIZE - have);
+        }
+        have += reader.take(block.bytes, current * PAGE_SIZE + have, PAGE_SIZE - have);
       }
-      // Nothing to read yet, the end, or no native calls: the ordinary way, which waits and reports errors.
-      if (result === 0 || !(await reader.fill())) {
-        throw reader.truncated(`page data at RAM offset ${current * PAGE_SIZE}`, PAGE_SIZE - have);
-      }
-      have += reader.take(block.bytes, current * PAGE_SIZE + have, PAGE_SIZE - have);
+      return current - page + 1;
+    } finally {
+      // Also after an error: these pages may hold data now, and are no longer known to be zero.
+      block.markLoaded(page, current - page + 1);
     }
-    const count = current - page + (have === PAGE_SIZE ? 1 : 0);
-    block.markLoaded(page, count);
-    return count;
   }
 
   #scatter(readv: (iovAddress: number, count: number) => number, block: RamBlock, page: number, have: number): number {

@@ -43,22 +43,19 @@ export class StreamReader {
   readonly #staging: Staging;
   readonly #source: ByteSource;
   readonly #view: DataView;
-  readonly #onBytes: (count: number) => void;
   #start = 0;
   #end = 0;
   #offset: number;
 
   /**
-   * `onBytes` is told about every byte count that arrived. `offset` is where in the whole stream the source starts.
+   * `offset` is where in the whole stream the source starts.
    * `staging` comes from `stagingBuffer`; readers may use one in turn.
    */
   constructor(
     source: ByteSource,
-    onBytes: (count: number) => void = () => undefined,
     { staging = stagingBuffer(), offset = 0 }: { staging?: Staging; offset?: number } = {},
   ) {
     this.#source = source;
-    this.#onBytes = onBytes;
     this.#staging = staging;
     this.staging = staging.bytes;
     this.#view = new DataView(staging.bytes.buffer);
@@ -104,7 +101,6 @@ export class StreamReader {
 
   #arrived(count: number): boolean {
     this.#end += count;
-    this.#onBytes(count);
     return count > 0;
   }
 
@@ -125,7 +121,6 @@ export class StreamReader {
   /** Accounts for bytes that a scattered read put where they belong. */
   consumed(count: number): void {
     this.#offset += count;
-    this.#onBytes(count);
   }
 
   /** Puts bytes that a scattered read took too much back, as the next to be read. The staging buffer must be empty. */
@@ -135,7 +130,6 @@ export class StreamReader {
     for (const piece of pieces) {
       this.staging.set(piece, this.#end);
       this.#end += piece.length;
-      this.#onBytes(piece.length);
     }
   }
 

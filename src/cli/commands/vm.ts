@@ -37,6 +37,14 @@ async function runMachine(options: VmOptions): Promise<number> {
   migrationOptions.setGlobals(options.globals.map(({ name, value }) => ({ name, text: value })));
   const log = createLogger();
   writePidFile(options.pidFile);
+  // Before there is anything that others can see: a signal may come while the machine is still being built.
+  let machine: Vm | undefined;
+  let isAsked = false;
+  const quit = () => {
+    isAsked = true;
+    machine?.quit('host-signal').catch((error: unknown) => log.error({ err: error }, 'quit failed'));
+  };
+  for (const signal of QUIT_SIGNALS) process.on(signal, quit);
   // As in QEMU, a monitor that waits for its client holds the guest and the incoming migration back.
   const held = monitors.some((monitor) => monitor.kind === 'server' && monitor.wait);
   const incoming = held && options.incoming !== undefined ? 'defer' : options.incoming;
@@ -51,8 +59,8 @@ async function runMachine(options: VmOptions): Promise<number> {
     log,
     ...defined({ ramBlockName: options.ramBlockName, name: options.name, uuid: options.uuid, incoming }),
   });
-  const quit = () => void vm.quit('host-signal').catch((error: unknown) => log.error({ err: error }, 'quit failed'));
-  for (const signal of QUIT_SIGNALS) process.on(signal, quit);
+  machine = vm;
+  if (isAsked) quit();
 
   // A machine without monitor, guest and migration waits for nothing, and yet lives.
   const alive = setInterval(() => undefined, LONGEST_TIMER_MS);

@@ -107,6 +107,12 @@ export class StreamReader {
   readonly #iov = new BigUint64Array(new SharedArrayBuffer(16));
   readonly #iovAddress = native?.addressOf(new Uint8Array(this.#iov.buffer)) ?? 0;
 
+  /** Like `fill`, but waits at once and, with native calls, takes only a few bytes: the rest is for a scattered read. */
+  async wait(): Promise<boolean> {
+    this.#compact();
+    return this.#arrived(await this.#source.read(this.staging.subarray(this.#end, this.#end + FILL_BYTES)));
+  }
+
   #readNow(readv: (iovAddress: number, count: number) => number, length: number): number {
     this.#iov[0] = BigInt(this.#staging.address + this.#end);
     this.#iov[1] = BigInt(length);

@@ -14,8 +14,10 @@ import type { ByteSource } from './channel.ts';
 
 /** Bytes the staging buffer holds; no single field is longer. */
 const STAGING_BYTES = 2 << 20;
-/** How much one ordinary read asks for. Small, so that runs of pages are read straight into RAM instead. */
-const FILL_BYTES = 65_536;
+/** How much one read by the source's own means asks for. */
+const FILL_BYTES = 262_144;
+/** How much one native read asks for: little, so that the pages behind are read straight into RAM instead. */
+const NATIVE_FILL_BYTES = 16_384;
 /** Bytes of a zero-page record without a block name. */
 const ZERO_RECORD_BYTES = 9;
 
@@ -83,13 +85,12 @@ export class StreamReader {
   async fill(): Promise<boolean> {
     await this.breathe();
     this.#compact();
-    const room = this.staging.subarray(this.#end, Math.min(this.#end + FILL_BYTES, STAGING_BYTES));
     const readv = this.#source.readv;
     if (readv !== undefined && native !== undefined) {
-      const count = this.#readNow(readv, room.length);
+      const count = this.#readNow(readv, NATIVE_FILL_BYTES);
       if (count >= 0) return this.#arrived(count);
     }
-    return this.#arrived(await this.#source.read(room));
+    return this.#arrived(await this.#source.read(this.#room()));
   }
 
   readonly #breather = new Breather();
@@ -110,7 +111,11 @@ export class StreamReader {
   /** Like `fill`, but waits at once and, with native calls, takes only a few bytes: the rest is for a scattered read. */
   async wait(): Promise<boolean> {
     this.#compact();
-    return this.#arrived(await this.#source.read(this.staging.subarray(this.#end, this.#end + FILL_BYTES)));
+    return this.#arrived(await this.#source.read(this.#room()));
+  }
+
+  #room(): Uint8Array {
+    return this.staging.subarray(this.#end, this.#end + FILL_BYTES);
   }
 
   #readNow(readv: (iovAddress: number, count: number) => number, length: number): number {

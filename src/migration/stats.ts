@@ -5,6 +5,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
+import type { LiveParameters } from './options/options.ts';
 import type { RamPart } from './ram/ram-save.ts';
 import type { RamInfo } from './vm-control.ts';
 
@@ -14,15 +15,6 @@ export const WINDOW_MS = 100;
 const MIN_WINDOW_BYTES = 10_000;
 /** Dirty rates need a period longer than this (ms). */
 const RATE_PERIOD_MS = 1000;
-
-/** The parameters that take effect at once while a migration runs. */
-export interface LiveParameters {
-  /** Bytes per second; 0 is unlimited. */
-  readonly maxBandwidth: number;
-  /** Bytes per second; 0 is "use what was measured". */
-  readonly availSwitchoverBandwidth: number;
-  readonly downtimeLimitMs: number;
-}
 
 /** Counters and windows of one outgoing migration. */
 export class SourceStats {

@@ -2,7 +2,8 @@
 
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
-import { type LiveParameters, SourceStats, WINDOW_MS } from '../../src/migration/stats.ts';
+import type { LiveParameters } from '../../src/migration/options/options.ts';
+import { SourceStats, WINDOW_MS } from '../../src/migration/stats.ts';
 
 const MB = 1e6;
 

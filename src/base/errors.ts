@@ -92,6 +92,25 @@ const ERRORS = {
     'migration',
     (d) => `thread '${d.thread}' did not answer '${d.request}' within ${d.waitedMs} ms`,
   ),
+  'device/failed': row<{ device: string; handler: string; why: string }>(
+    'migration',
+    (d) => `device '${d.device}' failed in '${d.handler}': ${d.why}`,
+  ),
+  'device/stopped': row<{ device: string; address: number }>(
+    'migration',
+    (d) => `device '${d.device}' wrote guest memory at address ${d.address} while the machine was stopped`,
+  ),
+  'device/access': row<{ device: string; region: string; offset: number; size: number; regionBytes: number }>(
+    'usage',
+    (d) =>
+      `device '${d.device}': no register of ${d.size} bytes at offset ${d.offset} of region '${d.region}', which has ${d.regionBytes} bytes`,
+  ),
+  'device/unknown': row<{ device: string; known: readonly string[] }>(
+    'usage',
+    (d) => `Device '${d.device}' not found; there are ${d.known.join(', ') || 'none'}`,
+    'DeviceNotFound',
+  ),
+  'device/module': row<{ module: string; why: string }>('usage', (d) => `device module '${d.module}': ${d.why}`),
   'option/bad-value': row<{ option: string; expected: string; actual: string }>(
     'usage',
     (d) => `${d.option}: expected ${d.expected}, got ${d.actual}`,

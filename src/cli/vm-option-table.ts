@@ -23,10 +23,18 @@ export interface VmDraft {
   readonly memoryBackends: Map<string, number>;
   readonly guests: string[];
   readonly loaders: { file: string; address: number }[];
+  readonly devices: DeviceOption[];
   readonly globals: { name: string; value: string }[];
   readonly qmp: string[];
   readonly chardevs: string[];
   readonly mons: string[];
+}
+
+/** A device as written: its driver's name or file, and the texts of its properties. */
+export interface DeviceOption {
+  readonly driver: string;
+  readonly id: string;
+  readonly properties: ReadonlyMap<string, string>;
 }
 
 /** One option: `argument` is its metavariable and absent for a flag. */
@@ -109,8 +117,8 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
   },
   {
     names: ['device'],
-    argument: 'loader,file=F,addr=A,force-raw=on',
-    help: 'copy a file into guest RAM before the guest starts',
+    argument: 'DRIVER[,id=ID][,PROPERTY=VALUE…]',
+    help: 'a device by name or by the path of its file; loader,file=F,addr=A,force-raw=on copies a file into RAM',
     apply: applyDevice,
   },
   {
@@ -224,7 +232,11 @@ function applyObject(draft: VmDraft, value: string, option: string): void {
 function applyDevice(draft: VmDraft, value: string, option: string): void {
   const values = parseKeyValues(value, { option, impliedKey: 'driver' });
   const driver = values.get('driver') ?? '';
-  if (driver !== 'loader') throw bad(option, 'loader', `'${driver}'`);
+  if (driver === '') throw bad(option, "a device's name or file", `'${value}'`);
+  if (driver !== 'loader') {
+    draft.devices.push(deviceOption(values, { option, index: draft.devices.length, taken: draft.devices }));
+    return;
+  }
   const where = `${option} loader`;
   refuseUnknownKeys(values, { option: where, known: ['driver', 'id', 'file', 'addr', 'force-raw'] });
   const file = required(values, 'file', where);
@@ -233,6 +245,18 @@ function applyDevice(draft: VmDraft, value: string, option: string): void {
     throw bad(where, 'force-raw=on (only raw files are loaded)', `'${value}'`);
   }
   draft.loaders.push({ file, address: parseSize(required(values, 'addr', where), `${where}: addr`) });
+}
+
+/** The device that key=value pairs describe; without an id it gets one from its place. Throws for an id that is `taken`. */
+function deviceOption(
+  values: KeyValues,
+  rules: { option: string; index: number; taken: readonly DeviceOption[] },
+): DeviceOption {
+  const { driver = '', id = `device${rules.index}`, ...properties } = Object.fromEntries(values);
+  if (rules.taken.some((device) => device.id === id)) {
+    throw bad(rules.option, 'an id of its own', `'${id}', which another device has`);
+  }
+  return { driver, id, properties: new Map(Object.entries(properties)) };
 }
 
 function applyGlobal(draft: VmDraft, value: string, option: string): void {

@@ -5,7 +5,7 @@
 
 import { HarnessError } from '../base/errors.ts';
 import { parseOnOff } from './key-value-list.ts';
-import { VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
+import { type DeviceOption, VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
 /** The machine types there are. */
 export const MACHINE_TYPES = ['none', 'harness'] as const;
@@ -29,6 +29,7 @@ export interface VmOptions {
   /** `guest-…` texts of -object. */
   readonly guests: readonly string[];
   readonly loaders: readonly { readonly file: string; readonly address: number }[];
+  readonly devices: readonly DeviceOption[];
   readonly globals: readonly { readonly name: string; readonly value: string }[];
   readonly qmp: readonly string[];
   readonly chardevs: readonly string[];
@@ -51,6 +52,7 @@ export function parseVmOptions(args: readonly string[]): VmCommandLine {
     memoryBackends: new Map(),
     guests: [],
     loaders: [],
+    devices: [],
     globals: [],
     qmp: [],
     chardevs: [],
@@ -108,6 +110,9 @@ function finish(draft: VmDraft): VmOptions {
   if (machineType === undefined) throw bad('-machine', `one of ${MACHINE_TYPES.join(', ')}`, `'${type}'`);
   if (cpuCount !== undefined && cpuCount < draft.guests.length) {
     throw bad('-smp', `a vCPU for each of the ${draft.guests.length} guests`, `${cpuCount}`);
+  }
+  if (machineType === 'none' && draft.devices.length > 0) {
+    throw bad('-device', "-M harness: QEMU's machine 'none' has no bus", `'${draft.devices[0]?.driver}' on -M none`);
   }
   // As in QEMU, -m 0 is -m left out.
   const asked = ramBytes === 0 ? undefined : ramBytes;

@@ -1,13 +1,16 @@
-/** The virtual hardware: RAM, vCPUs that run scripted guests, and the virtual clock that runs while they do. */
+/** The virtual hardware: RAM, devices, vCPUs that run scripted guests, and the virtual clock that runs while they do. */
 
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import type { Clock } from '../base/clock.ts';
 import { HarnessError, messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { DeviceSet, type MachineDevice } from './device-set.ts';
+import type { DeviceConfig, DeviceThread } from './device-thread.ts';
 import { checkGuest } from './guest/guest-check.ts';
 import { type GuestOptions, guestRegion } from './guest/guest-options.ts';
 import type { GuestCheck } from './guest/guest-program.ts';
 import { Vcpu } from './guest/vcpu.ts';
 import { RamBlock } from './ram.ts';
+import { SharedTime } from './virtual-time.ts';
 
 /** A file that is loaded into RAM before the guest starts (`-device loader,force-raw=on`). */
 export interface RamLoaderOption {
@@ -22,7 +25,10 @@ export interface MachineConfig {
   readonly ramBytes: number;
   readonly guests: readonly GuestOptions[];
   readonly loaders: readonly RamLoaderOption[];
-  readonly clock: Clock;
+  readonly devices: readonly DeviceConfig[];
+  readonly log: Logger;
+  /** Longest time a device may take to answer (ms); default DEVICE_DEADLINE_MS. */
+  readonly deviceDeadlineMs?: number;
   /** Told when a vCPU's thread dies by itself. */
   readonly onVcpuFailure: (error: Error) => void;
 }
@@ -31,10 +37,9 @@ export interface MachineConfig {
 export class Machine {
   readonly ram: RamBlock;
   readonly guests: readonly GuestOptions[];
-  readonly #clock: Clock;
+  readonly #time = new SharedTime();
   readonly #vcpus: Promise<readonly Vcpu[]>;
-  #startedMs: number | undefined;
-  #virtualNs = 0n;
+  readonly #devices: Promise<DeviceSet>;
 
   /** Throws `option/bad-value` for a guest region or a loader file that does not fit into RAM or cannot be read. */
   constructor(config: MachineConfig) {
@@ -42,41 +47,67 @@ export class Machine {
     this.ram = RamBlock.create({ name: config.ramBlockName, length: config.ramBytes });
     for (const loader of config.loaders) this.#load(loader);
     this.guests = config.guests;
-    this.#clock = config.clock;
     const { ram } = this;
     const start = (guest: GuestOptions) => Vcpu.create({ ram: ram.share, guest, onFailure: config.onVcpuFailure });
     this.#vcpus = Promise.all(config.guests.map(start));
     this.#vcpus.catch(config.onVcpuFailure); // also reported by the first start
+    this.#devices = DeviceSet.create({
+      configs: config.devices,
+      ram: ram.share,
+      time: this.#time.share,
+      log: config.log,
+      ...(config.deviceDeadlineMs === undefined ? {} : { deadlineMs: config.deviceDeadlineMs }),
+    });
+    this.#devices.catch(() => undefined); // reported by everybody who asks for them
+  }
+
+  /** The devices, once all of them are there. Throws what kept one from being created. */
+  async devices(): Promise<readonly MachineDevice[]> {
+    return (await this.#devices).devices;
+  }
+
+  /** The device with this id. Throws `device/unknown`. */
+  async device(id: string): Promise<DeviceThread> {
+    return (await this.#devices).byId(id);
   }
 
   /** True between `start` and `stop`. */
   get running(): boolean {
-    return this.#startedMs !== undefined;
+    return this.#time.running;
   }
 
-  /** Lets every vCPU run. */
+  /** Lets every device and every vCPU run. Throws `device/failed` when a device cannot. */
   async start(): Promise<void> {
-    const vcpus = await this.#vcpus;
-    this.#startedMs ??= this.#clock.nowMs();
+    const [vcpus, devices] = await Promise.all([this.#vcpus, this.#devices]);
+    this.#time.start();
+    await devices.start();
     for (const vcpu of vcpus) vcpu.start();
   }
 
-  /** Stops every vCPU: after it resolves not one byte of RAM changes. Throws `thread/timeout` or `thread/failed`. */
+  /**
+   * Stops every vCPU and every device: after it resolves not one byte of RAM changes. Throws `thread/timeout`,
+   * `thread/failed` or `device/failed`.
+   */
   async stop(): Promise<void> {
-    await Promise.all((await this.#vcpus).map((vcpu) => vcpu.stop()));
-    this.#virtualNs = this.virtualNs;
-    this.#startedMs = undefined;
+    const [vcpus, devices] = await Promise.all([this.#vcpus, this.#devices]);
+    await Promise.all(vcpus.map((vcpu) => vcpu.stop()));
+    await devices.stop();
+    this.#time.stop();
+  }
+
+  /** Every device back to power-on. */
+  async reset(): Promise<void> {
+    await (await this.#devices).reset();
   }
 
   /** The virtual clock (ns): how long the guest has run. */
   get virtualNs(): bigint {
-    if (this.#startedMs === undefined) return this.#virtualNs;
-    return this.#virtualNs + BigInt(Math.round((this.#clock.nowMs() - this.#startedMs) * 1e6));
+    return this.#time.nowNs();
   }
 
   /** Adopts a clock that arrived with a migration; the machine must be stopped. */
   setVirtualNs(ns: bigint): void {
-    this.#virtualNs = ns;
+    this.#time.set(ns);
   }
 
   /** Whether each guest's RAM is as that guest must have left it. The machine must be stopped. */
@@ -121,10 +152,13 @@ export class Machine {
     }
   }
 
-  /** Ends the vCPUs' threads and gives RAM back; nobody may use it afterwards. */
+  /** Ends the threads of vCPUs and devices and gives RAM back; nobody may use it afterwards. */
   async [Symbol.asyncDispose](): Promise<void> {
     const vcpus = await this.#vcpus.catch(() => []);
-    await Promise.all(vcpus.map((vcpu) => vcpu[Symbol.asyncDispose]()));
+    const devices = await this.#devices.catch(() => undefined);
+    await Promise.all(
+      [...vcpus, ...(devices === undefined ? [] : [devices])].map((owner) => owner[Symbol.asyncDispose]()),
+    );
     this.ram[Symbol.dispose]();
   }
 }

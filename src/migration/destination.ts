@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
+import type { DestinationDevice } from './device-sections.ts';
 import { StreamLoader } from './loadvm.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import type { Phase } from './phases.ts';
@@ -25,6 +26,8 @@ export interface DestinationMachine {
   readonly ramBlocks: readonly RamBlock[];
   /** Machine property `suppress-vmdesc`: no description is expected after EOF. */
   readonly suppressDescription: boolean;
+  /** Throws what keeps a device from running. */
+  devices(): Promise<readonly DestinationDevice[]>;
   /** Everything is loaded: adopts the clock and the run state, and starts the guest if it is to run (§4.4). */
   takeOver(state: VmState): Promise<void>;
 }
@@ -119,6 +122,7 @@ export class DestinationMigration {
       reader: new StreamReader(this.#channel.source),
       channel: this.#channel,
       machine: this.#machine,
+      devices: await this.#machine.devices(),
       options: this.#options(),
       log: this.#log,
     });

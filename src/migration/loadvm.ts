@@ -10,7 +10,9 @@ import { LIMITS } from '../wire/limits.ts';
 import { PAGE_BITS, RAM_VERSION } from '../wire/ram.ts';
 import { CONFIGURATION_SUBSECTIONS, ELEMENT, STREAM_MAGIC, STREAM_VERSION } from '../wire/stream.ts';
 import type { DestinationMachine } from './destination.ts';
+import type { DestinationDevice } from './device-sections.ts';
 import { CommandLoader } from './loadvm-commands.ts';
+import { DeviceLoader } from './loadvm-devices.ts';
 import { CAPABILITIES, REMOVED_CAPABILITIES } from './options/capabilities.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
 import { RamLoader } from './ram/ram-load.ts';
@@ -36,6 +38,7 @@ export class StreamLoader {
   readonly #log: Logger;
   readonly #ram: RamLoader;
   readonly #commands: CommandLoader;
+  readonly #devices: DeviceLoader;
   readonly #sections = new Map<number, Section>();
   /** For packages, which come one after the other: their reader's buffer, and the RAM loader of the current one. */
   #packageStaging: ReturnType<typeof stagingBuffer> | undefined;
@@ -47,6 +50,7 @@ export class StreamLoader {
     reader: StreamReader;
     channel: Channel;
     machine: DestinationMachine;
+    devices: readonly DestinationDevice[];
     options: MigrationOptionsSnapshot;
     log: Logger;
   }) {
@@ -56,6 +60,7 @@ export class StreamLoader {
     this.#options = deps.options;
     this.#log = deps.log;
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks);
+    this.#devices = new DeviceLoader(deps.devices);
     this.#commands = new CommandLoader({
       openReturnPath: () => new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE),
       loadPackage: (bytes, offset) => this.#package(bytes, offset),
@@ -98,6 +103,7 @@ export class StreamLoader {
   /** Reads elements up to EOF. Returns the state that the device sections carried. */
   async elements(): Promise<VmState> {
     await this.#elements(this.#reader);
+    await this.#devices.finish(this.#reader);
     return this.#state;
   }
 
@@ -363,9 +369,11 @@ export class StreamLoader {
       };
     }
     const full = machineSections({ storeGlobalState: true });
-    const found = full.find((row) => row.idstr === idstr && row.instanceId === instanceId);
+    const device = this.#devices.find(idstr, instanceId);
+    const found = device ?? full.find((row) => row.idstr === idstr && row.instanceId === instanceId);
     if (found === undefined) {
-      const known = ['ram', ...full.map((row) => row.idstr)].map((row) => `'${row}' instance 0`).join(', ');
+      const own = ['ram', ...full.map((row) => row.idstr)].map((row) => `'${row}' instance 0`);
+      const known = [...own, ...this.#devices.names()].join(', ');
       throw reader.bad({
         at: wanted.at,
         field: 'section name',
@@ -376,6 +384,7 @@ export class StreamLoader {
     }
     if (version > found.version || version < found.minimumVersion)
       throw versions(`${found.minimumVersion} to ${found.version}`);
+    if ('extent' in found) return { name, load: (from) => this.#devices.load(from, found, version) };
     return { name, load: (from) => this.#full(from, found, version) };
   }
 

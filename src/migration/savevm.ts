@@ -161,7 +161,7 @@ export class StreamFraming {
     return new ByteWriter().u8(ELEMENT.COMMAND).u16(COMMANDS[name].id).u16(data.length).bytes(data).take();
   }
 
-  /** EOF and the description of all FULL sections. */
+  /** EOF and the description. */
   end(description: string | undefined): Uint8Array {
     const writer = new ByteWriter().u8(ELEMENT.EOF);
     if (description === undefined) return writer.take();
@@ -170,11 +170,11 @@ export class StreamFraming {
   }
 }
 
-/** The vmdescription JSON (spec/wire.md §9.9), with QEMU's separators. */
+/** The vmdescription JSON (spec/wire.md §9.9) of all FULL sections in their order, with QEMU's separators. */
 export function describe(options: {
   machineName: string;
   uuid: Uint8Array | undefined;
-  sections: readonly FullSection[];
+  devices: readonly object[];
 }): string {
   const configuration = {
     vmsd_name: 'configuration',
@@ -195,14 +195,18 @@ export function describe(options: {
           ],
         }),
   };
-  const devices = options.sections.map((section) => ({
+  return spaced({ configuration, page_size: PAGE_SIZE, devices: options.devices });
+}
+
+/** The description of one of the machine's own sections. */
+export function describeSection(section: FullSection): object {
+  return {
     name: section.idstr,
     instance_id: section.instanceId,
     vmsd_name: section.idstr,
     version: section.version,
     fields: section.fields.map(({ name, type, size }) => ({ name, type, size })),
-  }));
-  return spaced({ configuration, page_size: PAGE_SIZE, devices });
+  };
 }
 
 /** JSON with `", "` and `": "` between members, as QEMU and Python write it. */

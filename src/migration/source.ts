@@ -11,11 +11,12 @@ import type { RamBlock } from '../hw/ram.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
+import { inStreamOrder, type SourceDevice } from './device-sections.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import type { Phase } from './phases.ts';
 import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
 import { readReturnPath } from './return-path.ts';
-import { describe, machineSections, StreamFraming, type VmState } from './savevm.ts';
+import { describe, describeSection, type FullSection, machineSections, StreamFraming, type VmState } from './savevm.ts';
 import { SourceStats } from './stats.ts';
 import type { StatusMachine } from './status.ts';
 import type { Address } from './transport/address.ts';
@@ -24,6 +25,8 @@ import { openOutgoing } from './transport/transport.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 const RAM_SECTION_ID = 1;
+/** Devices' sections are numbered from here; the machine's own have QEMU's numbers, which are smaller. */
+const FIRST_DEVICE_SECTION_ID = 4;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
 /** After a broken write: how long to listen for the destination's own account of what went wrong (ms). */
@@ -37,6 +40,8 @@ export interface SourceMachine {
   readonly ramBlocks: readonly RamBlock[];
   /** Machine property `suppress-vmdesc`: no description after EOF. */
   readonly suppressDescription: boolean;
+  /** Throws what keeps a device from running. */
+  devices(): Promise<readonly SourceDevice[]>;
   /** True while the run state is `running`. */
   isRunning(): boolean;
   /** Stops the guest for switchover (run state `finish-migrate`); the state it was stopped in. */
@@ -241,15 +246,10 @@ export class SourceMigration {
     if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
     this.#synced(this.#ram!.sync());
     await this.#sendPart('SECTION_END', () => Number.MAX_SAFE_INTEGER);
-    const sections = machineSections({ storeGlobalState: properties['store-global-state'] });
-    for (const section of sections) {
-      await sink.write(this.#framing.sectionHeader('SECTION_FULL', { ...section, id: section.sectionId }));
-      await sink.write(section.save(state));
-      await sink.write(this.#framing.footer(section.sectionId));
-    }
+    const devices = await this.#sendFullSections(state);
     const uuid = this.#options.capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const { machineName, suppressDescription } = this.#machine;
-    await sink.write(this.#framing.end(suppressDescription ? undefined : describe({ machineName, uuid, sections })));
+    await sink.write(this.#framing.end(suppressDescription ? undefined : describe({ machineName, uuid, devices })));
     await sink.flush();
     await this.#delivered();
     this.#goOn();
@@ -258,6 +258,38 @@ export class SourceMigration {
     this.#machine.handedOver();
     const { totalMs, downtimeMs, dirtySyncCount } = this.#stats;
     this.#log.info({ totalMs, downtimeMs, dirtySyncCount }, 'migration completed');
+  }
+
+  /** The machine's own sections, the devices' between them; their descriptions. */
+  async #sendFullSections(state: VmState): Promise<object[]> {
+    const storeGlobalState = this.#options.properties['store-global-state'];
+    const [timer, ...others] = machineSections({ storeGlobalState });
+    const described: object[] = [];
+    const own = async (section: FullSection) => {
+      await this.#sendFull({ ...section, id: section.sectionId }, section.save(state));
+      described.push(describeSection(section));
+    };
+    await own(timer!); // every machine has it
+    // All devices save at once, each in its own thread; the stream has them in order.
+    const saving = inStreamOrder(await this.#machine.devices()).map((device) => ({ device, saved: device.save() }));
+    await Promise.all(saving.map(({ saved }) => saved));
+    for (const [index, { device, saved }] of saving.entries()) {
+      const { bytes, described: members } = await saved;
+      await this.#sendFull({ ...device, id: FIRST_DEVICE_SECTION_ID + index }, bytes);
+      described.push({ name: device.idstr, instance_id: device.instanceId, ...members });
+    }
+    for (const section of others) await own(section);
+    return described;
+  }
+
+  async #sendFull(
+    section: { id: number; idstr: string; instanceId: number; version: number },
+    payload: Uint8Array,
+  ): Promise<void> {
+    const { sink } = this.#connected();
+    await sink.write(this.#framing.sectionHeader('SECTION_FULL', section));
+    await sink.write(payload);
+    await sink.write(this.#framing.footer(section.id));
   }
 
   /** The destination said it loaded everything, or, without a return path, the bytes are out. */

@@ -6,10 +6,13 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { HarnessError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import type { MachineDevice } from '../hw/device-set.ts';
+import type { DeviceConfig, DeviceThread } from '../hw/device-thread.ts';
 import type { GuestOptions } from '../hw/guest/guest-options.ts';
 import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
+import type { StatePlace } from '../hw/vmstate/schema.ts';
 import { DestinationMigration } from './destination.ts';
 import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
 import type { MigrationOptions } from './options/options.ts';
@@ -37,6 +40,10 @@ export interface VmConfig {
   readonly incoming?: string;
   readonly guests?: readonly GuestOptions[];
   readonly loaders?: readonly RamLoaderOption[];
+  /** Devices in the order of the command line; both sides of a migration have the same. */
+  readonly devices?: readonly DeviceConfig[];
+  /** Longest time a device may take to answer (ms, default 10 000). */
+  readonly deviceDeadlineMs?: number;
   readonly options: MigrationOptions;
   readonly log: Logger;
   readonly clock?: Clock;
@@ -46,6 +53,12 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 function refuse(text: string): HarnessError {
   return new HarnessError('qmp/generic', { text });
+}
+
+/** A device's section, as its state's description has it. */
+function sectionOf({ thread, idstr, instanceId }: MachineDevice) {
+  const { version, minimumVersion, priority } = thread.config.definition.state;
+  return { id: thread.id, idstr, instanceId, version, minimumVersion, priority };
 }
 
 /** One virtual machine. Dispose it to give back its threads and ports. */
@@ -79,6 +92,7 @@ export class Vm implements VmControl {
   static async create(config: VmConfig): Promise<Vm> {
     const vm = new Vm(config);
     try {
+      await vm.#machine.devices();
       if (config.incoming === undefined) {
         if (!config.startPaused) await vm.#start('running');
       } else if (config.incoming !== 'defer') {
@@ -109,7 +123,9 @@ export class Vm implements VmControl {
       ramBytes: config.ramBytes,
       guests: config.guests ?? [],
       loaders: config.loaders ?? [],
-      clock: this.#clock,
+      devices: config.devices ?? [],
+      log: this.#log,
+      ...(config.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: config.deviceDeadlineMs }),
       onVcpuFailure: (error) => void this.#vcpuFailed(error),
     });
     for (const status of [this.#outgoingStatus, this.#incomingStatus]) {
@@ -138,6 +154,11 @@ export class Vm implements VmControl {
     return () => this.#listeners.delete(listener);
   }
 
+  /** A device by its id, for register accesses. Throws `device/unknown`. */
+  device(id: string): Promise<DeviceThread> {
+    return this.#machine.device(id);
+  }
+
   /** Whether each guest left its RAM as it must; the guest must be stopped. */
   checkGuests(): readonly { readonly id: string; readonly ok: boolean; readonly detail: string }[] {
     return this.#machine.checkGuests();
@@ -156,7 +177,7 @@ export class Vm implements VmControl {
   async stop(): Promise<void> {
     if (this.#runState === 'inmigrate') this.#autostart = false;
     if (!isLive(this.#runState)) return;
-    await this.#machine.stop();
+    await this.#stopMachine();
     if (!isLive(this.#runState)) return; // a switchover came in between: it stopped the guest
     this.#runState = 'paused';
     this.#emit({ name: 'STOP' });
@@ -181,6 +202,7 @@ export class Vm implements VmControl {
   }
 
   async reset(): Promise<void> {
+    await this.#machine.reset();
     if (this.#runState === 'paused') this.#runState = 'prelaunch';
     this.#emit({ name: 'RESET', data: { guest: false, reason: 'host-qmp-system-reset' } });
   }
@@ -194,6 +216,16 @@ export class Vm implements VmControl {
     if (state === 'running') await this.#machine.start();
     this.#runState = state;
     this.#emit({ name: 'RESUME' });
+  }
+
+  /** Stops vCPUs and devices; when one of them fails to stop, the machine runs on. */
+  async #stopMachine(): Promise<void> {
+    try {
+      await this.#machine.stop();
+    } catch (error) {
+      if (isLive(this.#runState)) await this.#machine.start();
+      throw error;
+    }
   }
 
   async #vcpuFailed(error: Error): Promise<void> {
@@ -326,9 +358,11 @@ export class Vm implements VmControl {
       uuid: this.#uuidBytes,
       suppressDescription: this.#suppressDescription,
       ramBlocks: [machine.ram],
+      devices: async () =>
+        (await machine.devices()).map((device) => ({ ...sectionOf(device), save: () => device.thread.save() })),
       isRunning: () => this.#runState === 'running',
       stopForSwitchover: async (): Promise<VmState> => {
-        await machine.stop();
+        await this.#stopMachine();
         const before = this.#runState;
         this.#stateBeforeSwitchover = before;
         this.#runState = 'finish-migrate';
@@ -356,6 +390,13 @@ export class Vm implements VmControl {
       uuid: this.#uuidBytes,
       suppressDescription: this.#suppressDescription,
       ramBlocks: [this.#machine.ram],
+      devices: async () =>
+        (await this.#machine.devices()).map((device) => ({
+          ...sectionOf(device),
+          extent: (version: number) => device.thread.config.definition.state.extent(version),
+          decode: (bytes: Uint8Array, place: StatePlace) => device.thread.config.definition.state.decode(bytes, place),
+          load: (state: StatePlace & { bytes: Uint8Array<ArrayBuffer> }) => device.thread.load(state),
+        })),
       takeOver: async (state: VmState): Promise<void> => {
         this.#machine.setVirtualNs(state.cpuClockOffset);
         if (!isLive(state.runState)) this.#runState = state.runState;

@@ -6,7 +6,7 @@
  *   owner → worker   request · close
  */
 
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { toWire, type WireError } from '../base/errors.ts';
 
@@ -23,13 +23,27 @@ export type OwnerMessage =
   | { readonly type: 'request'; readonly id: number; readonly kind: string; readonly payload: unknown }
   | { readonly type: 'close' };
 
+/** A reply whose memory moves to the owner instead of being copied. */
+export class Transferred {
+  readonly value: unknown;
+  readonly transfer: readonly Transferable[];
+
+  constructor(value: unknown, transfer: readonly Transferable[]) {
+    this.value = value;
+    this.transfer = transfer;
+  }
+}
+
 /** What a worker entry gets to work with. */
 export interface WorkerPort {
   /** Tells the owner that requests may come; the owner's start deadline ends here. */
   ready(): void;
   /** Sends something nobody asked for. */
   emit(value: unknown): void;
-  /** Answers requests with `handler` until the owner closes, then resolves. A throwing handler refuses that request only. */
+  /**
+   * Answers requests with `handler` until the owner closes, then resolves. A throwing handler refuses that request only.
+   * What the handler returns is copied, or moved when it is a `Transferred`.
+   */
   serve(handler: (kind: string, payload: unknown) => unknown): Promise<void>;
 }
 
@@ -50,7 +64,7 @@ export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Pr
         new Promise((resolve) => {
           port.on('message', (message: OwnerMessage) => {
             if (message.type === 'close') return resolve();
-            void answer(message, handler).then(send);
+            void answer(message, handler, (reply, transfer) => port.postMessage(reply, transfer));
           });
         }),
     });
@@ -64,10 +78,14 @@ export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Pr
 async function answer(
   request: Extract<OwnerMessage, { type: 'request' }>,
   handler: (kind: string, payload: unknown) => unknown,
-): Promise<WorkerMessage> {
+  send: (message: WorkerMessage, transfer?: Transferable[]) => void,
+): Promise<void> {
+  const { id } = request;
   try {
-    return { type: 'reply', id: request.id, value: await handler(request.kind, request.payload) };
+    const result = await handler(request.kind, request.payload);
+    if (result instanceof Transferred) send({ type: 'reply', id, value: result.value }, [...result.transfer]);
+    else send({ type: 'reply', id, value: result }); // throws when the value cannot be cloned
   } catch (error) {
-    return { type: 'refused', id: request.id, error: toWire(error) };
+    send({ type: 'refused', id, error: toWire(error) });
   }
 }

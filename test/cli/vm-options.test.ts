@@ -18,6 +18,7 @@ test('without options it is a running machine none with 128 MiB', () => {
     startPaused: false,
     guests: [],
     loaders: [],
+    devices: [],
     globals: [],
     qmp: [],
     chardevs: [],
@@ -26,6 +27,22 @@ test('without options it is a running machine none with 128 MiB', () => {
 });
 
 test.each<[string[], Partial<VmOptions>]>([
+  [
+    ['-M', 'harness', '-device', './my.ts,a=1,b=x,,y', '-device', 'edu,id=e'],
+    {
+      devices: [
+        {
+          driver: './my.ts',
+          id: 'device0',
+          properties: new Map([
+            ['a', '1'],
+            ['b', 'x,y'],
+          ]),
+        },
+        { driver: 'edu', id: 'e', properties: new Map() },
+      ],
+    },
+  ],
   [['-M', 'harness'], { machineType: 'harness' }],
   [['-machine', 'none'], { machineType: 'none' }],
   [['--machine', 'type=harness,accel=tcg'], { machineType: 'harness' }],
@@ -106,7 +123,9 @@ test.each<[string[], string]>([
   [['-name', 'a,foo=b'], "-name: expected one of guest, process, debug-threads, got 'foo'"],
   [['-name', ','], "-name: expected key=value pairs separated by commas, got ','"],
   [['-uuid', '12'], '-uuid: expected a UUID'],
-  [['-device', 'e1000'], "-device: expected loader, got 'e1000'"],
+  [['-device', 'e1000'], "-device: expected -M harness: QEMU's machine 'none' has no bus, got 'e1000' on -M none"],
+  [['-device', 'driver='], "-device: expected a device's name or file"],
+  [['-M', 'harness', '-device', 'a', '-device', 'b,id=device0'], "an id of its own, got 'device0'"],
   [['-device', 'loader,addr=0,force-raw=on'], '-device loader: expected file=…, got none'],
   [['-device', 'loader,file=f,force-raw=on'], '-device loader: expected addr=…, got none'],
   [['-device', 'loader,file=f,addr=0'], '-device loader: expected force-raw=on'],

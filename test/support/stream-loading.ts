@@ -86,8 +86,10 @@ export class LoadingMachine {
         uuid: this.#uuid,
         suppressDescription: false,
         ramBlocks: [this.ram],
+        devices: async () => [],
         takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
       },
+      devices: [],
       options: this.#options.snapshot(),
       log: silentLogger,
     });

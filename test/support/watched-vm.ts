@@ -1,6 +1,7 @@
 /** A machine in this process whose events are written down in the notation of oracles/events.json: `M:active`, `PASS:1`, `STOP`. */
 
 import { silentLogger } from '../../src/base/log.ts';
+import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import { parseGuestOption } from '../../src/hw/guest/guest-options.ts';
 import { IDLE_CONTEXT } from '../../src/migration/options/capabilities.ts';
 import { MigrationOptions } from '../../src/migration/options/options.ts';
@@ -13,6 +14,8 @@ export interface WatchedVmOptions {
   readonly machineType?: 'none' | 'harness';
   /** A guest as after `-object`, for example `guest-sweep,id=g`. */
   readonly guest?: string;
+  readonly devices?: readonly DeviceConfig[];
+  readonly deviceDeadlineMs?: number;
   /** Without `-S`. */
   readonly running?: boolean;
   /** Waits here for a migration, with exit-on-error off. */
@@ -42,6 +45,8 @@ export class WatchedVm implements AsyncDisposable {
       ramBytes,
       startPaused: !running,
       guests: guest === undefined ? [] : [parseGuestOption(guest)],
+      devices: options.devices ?? [],
+      ...(options.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: options.deviceDeadlineMs }),
       options: migrationOptions,
       log: silentLogger,
       ...(incoming === undefined ? {} : { incoming: 'defer' }),

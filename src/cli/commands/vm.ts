@@ -11,6 +11,7 @@ import { MigrationOptions } from '../../migration/options/options.ts';
 import { Vm } from '../../migration/vm.ts';
 import { parseMonitors } from '../../qmp/monitor-options.ts';
 import { QmpServer } from '../../qmp/server.ts';
+import { deviceConfigs } from '../device-config.ts';
 import { packageVersion } from '../version.ts';
 import { parseVmOptions, type VmOptions, vmHelp } from '../vm-options.ts';
 
@@ -54,6 +55,7 @@ async function runMachine(options: VmOptions): Promise<number> {
     suppressDescription: options.suppressDescription,
     startPaused: options.startPaused || held,
     loaders: options.loaders,
+    devices: await deviceConfigs(options.devices),
     guests: options.guests.map((text) => parseGuestOption(text)),
     options: migrationOptions,
     log,

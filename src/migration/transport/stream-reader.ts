@@ -166,6 +166,12 @@ export class StreamReader {
     return count;
   }
 
+  /** The next `count` bytes, which stay unread. Throws `stream/truncated` naming `field`. */
+  async peek(count: number, field: string): Promise<Uint8Array> {
+    await this.need(count, field);
+    return this.staging.slice(this.#start, this.#start + count);
+  }
+
   /** Reads ahead within the staged bytes. */
   peekU8(ahead: number): number {
     return this.staging[this.#start + ahead]!;

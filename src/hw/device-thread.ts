@@ -1,0 +1,222 @@
+/**
+ * The machine's handle on one device in its worker thread. A device that hangs or dies is an error with its name within a
+ * deadline; its thread is replaced by a new one, which gets the last state known of the device, so that the machine and
+ * the next migration go on. Protocol: device-host.ts.
+ */
+
+import { HarnessError, isHarnessError, messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { ManagedWorker } from '../threads/managed-worker.ts';
+import { workerUrl } from '../threads/worker-url.ts';
+import type { DeviceDefinition, RegisterAccess } from './device.ts';
+import type { DeviceRequests, SavedState } from './device-host.ts';
+import { IrqLines } from './irq.ts';
+import type { RamShare } from './ram.ts';
+import type { StatePlace } from './vmstate/schema.ts';
+
+/** What workers/device.ts starts with. */
+export interface DeviceThreadData {
+  readonly module: string;
+  readonly id: string;
+  readonly properties: Readonly<Record<string, unknown>>;
+  readonly ram: RamShare;
+  readonly irqs: SharedArrayBuffer;
+  readonly time: SharedArrayBuffer;
+}
+
+/** What a device's thread says unasked. */
+export type DeviceEvent =
+  | {
+      readonly type: 'log';
+      readonly level: 'debug' | 'info' | 'warn' | 'error';
+      readonly fields: object;
+      readonly message: string;
+    }
+  | { readonly type: 'failure'; readonly why: string };
+
+/** A device as a machine is configured with it. */
+export interface DeviceConfig {
+  readonly id: string;
+  /** URL of the module that exports `definition`; the thread imports it again. */
+  readonly module: string;
+  readonly definition: DeviceDefinition;
+  readonly properties: Readonly<Record<string, unknown>>;
+}
+
+/** Longest time a device may take to answer one request (ms). */
+const DEVICE_DEADLINE_MS = 10_000;
+
+/** One device of a machine. */
+export class DeviceThread {
+  readonly config: DeviceConfig;
+  readonly irqs: IrqLines;
+  readonly #data: DeviceThreadData;
+  readonly #log: Logger;
+  readonly #deadlineMs: number;
+  #worker: Promise<ManagedWorker>;
+  #lastState: (StatePlace & { readonly bytes: Uint8Array }) | undefined;
+  #running = false;
+  #closed = false;
+
+  /** Starts the thread and creates the device in it. Throws `device/failed`. */
+  static async start(options: {
+    config: DeviceConfig;
+    ram: RamShare;
+    time: SharedArrayBuffer;
+    log: Logger;
+    deadlineMs?: number;
+  }): Promise<DeviceThread> {
+    const device = new DeviceThread(options);
+    await device.#worker;
+    return device;
+  }
+
+  private constructor(options: {
+    config: DeviceConfig;
+    ram: RamShare;
+    time: SharedArrayBuffer;
+    log: Logger;
+    deadlineMs?: number;
+  }) {
+    const { config } = options;
+    this.config = config;
+    this.#log = options.log.child({ device: config.id });
+    this.#deadlineMs = options.deadlineMs ?? DEVICE_DEADLINE_MS;
+    this.irqs = new IrqLines({ count: config.definition.interrupts ?? 1 });
+    this.#data = {
+      module: config.module,
+      id: config.id,
+      properties: config.properties,
+      ram: options.ram,
+      irqs: this.irqs.share,
+      time: options.time,
+    };
+    this.#worker = this.#spawn();
+  }
+
+  get id(): string {
+    return this.config.id;
+  }
+
+  /** The value of a register. Throws `device/access`, `device/failed`. */
+  read(access: RegisterAccess): Promise<number> {
+    return this.#ask('read', access);
+  }
+
+  /** Stores to a register. */
+  write(access: RegisterAccess, value: number): Promise<undefined> {
+    return this.#ask('write', { ...access, value });
+  }
+
+  async start(): Promise<void> {
+    this.#running = true;
+    await this.#ask('start', undefined);
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    await this.#ask('stop', undefined);
+  }
+
+  reset(): Promise<undefined> {
+    this.#lastState = undefined;
+    return this.#ask('reset', undefined);
+  }
+
+  /** The device's state; the machine must be stopped. */
+  async save(): Promise<SavedState> {
+    const saved = await this.#ask('save', undefined);
+    this.#lastState = { version: this.config.definition.state.version, bytes: saved.bytes.slice() };
+    return saved;
+  }
+
+  /** Loads a state that arrived; `bytes` move to the device's thread. Throws `vmstate/…`, `device/failed`. */
+  async load(state: StatePlace & { readonly bytes: Uint8Array<ArrayBuffer> }): Promise<void> {
+    const kept = { ...state, bytes: state.bytes.slice() };
+    await this.#ask('load', state, { transfer: [state.bytes.buffer] });
+    this.#lastState = kept;
+  }
+
+  /** Any request, for VFIO's own. Throws what the device threw, `device/failed` when its thread hangs or dies. */
+  async request(
+    kind: string,
+    payload: unknown,
+    options: { transfer?: readonly ArrayBuffer[]; deadlineMs?: number } = {},
+  ): Promise<unknown> {
+    const worker = await this.#worker;
+    const { transfer = [], deadlineMs = this.#deadlineMs } = options;
+    try {
+      return await worker.request(kind, payload, { deadlineMs, transfer });
+    } catch (cause) {
+      if (!isHarnessError(cause, 'thread/timeout') && !isHarnessError(cause, 'thread/failed')) throw cause;
+      this.#replace(worker);
+      const why = isHarnessError(cause, 'thread/timeout')
+        ? `it did not answer within ${deadlineMs} ms`
+        : `its thread ended: ${cause.details.why}`;
+      throw new HarnessError('device/failed', { device: this.id, handler: kind, why }, { cause });
+    }
+  }
+
+  /** Ends the thread: in order when the device lets it, otherwise at once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const worker = await this.#worker.catch(() => undefined);
+    if (worker === undefined) return;
+    try {
+      await worker.request('close', undefined, { deadlineMs: this.#deadlineMs });
+    } catch (error) {
+      this.#log.warn({ err: error }, 'the device did not close in order');
+    }
+    await worker[Symbol.asyncDispose]();
+  }
+
+  #ask<K extends keyof DeviceRequests>(
+    kind: K,
+    payload: DeviceRequests[K]['payload'],
+    options: { transfer?: readonly ArrayBuffer[] } = {},
+  ): Promise<DeviceRequests[K]['reply']> {
+    return this.request(kind, payload, options) as Promise<DeviceRequests[K]['reply']>;
+  }
+
+  async #spawn(): Promise<ManagedWorker> {
+    try {
+      return await ManagedWorker.start({
+        name: this.id,
+        url: workerUrl('device'),
+        data: this.#data,
+        startMs: this.#deadlineMs,
+        onEvent: (event) => this.#heard(event as DeviceEvent), // workers/device.ts sends nothing else
+      });
+    } catch (cause) {
+      if (isHarnessError(cause, 'device/failed') || isHarnessError(cause, 'device/module')) throw cause;
+      throw new HarnessError('device/failed', { device: this.id, handler: 'create', why: messageOf(cause) }, { cause });
+    }
+  }
+
+  /** A new thread for a device whose own hangs or is gone. */
+  #replace(failed: ManagedWorker): void {
+    if (this.#closed) return;
+    const replacing = (async () => {
+      await failed[Symbol.asyncDispose]();
+      const worker = await this.#spawn();
+      const deadlineMs = this.#deadlineMs;
+      if (this.#lastState !== undefined) {
+        await worker.request('load', { ...this.#lastState, bytes: this.#lastState.bytes.slice() }, { deadlineMs });
+      }
+      if (this.#running) await worker.request('start', undefined, { deadlineMs });
+      this.#log.warn(
+        { hasState: this.#lastState !== undefined },
+        'the device got a new thread and its last known state',
+      );
+      return worker;
+    })();
+    replacing.catch((error) => this.#log.error({ err: error }, 'the device could not be started again'));
+    this.#worker = replacing;
+  }
+
+  #heard(event: DeviceEvent): void {
+    if (event.type === 'log') this.#log[event.level](event.fields, event.message);
+    else this.#log.error({ why: event.why }, 'the device failed');
+  }
+}

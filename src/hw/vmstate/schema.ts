@@ -1,0 +1,41 @@
+/**
+ * What the rest of the machine needs of a device's state description: bytes out, bytes in, how long it is on a stream,
+ * and how it is described there. `vmstate()` makes them.
+ */
+
+/** Where in a stream the bytes to decode stand; for errors. */
+export interface StatePlace {
+  /** Version of the section that carries them. */
+  readonly version: number;
+  /** Stream offset of the first byte; default 0. */
+  readonly offset?: number;
+  /** The section, as errors name it; default the schema's name. */
+  readonly section?: string;
+}
+
+/** What `extent` asks of its driver: bytes that belong to the state, or a look at bytes that may not. */
+export type ExtentStep = { readonly take: number } | { readonly peek: number };
+
+/** One device's (or subsection's) members of the vmdescription JSON, in QEMU's key order (spec/wire.md §9.9). */
+export interface DescribedState {
+  readonly vmsd_name: string;
+  readonly version: number;
+  readonly fields: readonly object[];
+  readonly subsections?: readonly object[];
+}
+
+/** A device's state description. */
+export interface StateSchema<S> {
+  readonly name: string;
+  readonly version: number;
+  readonly minimumVersion: number;
+  /** Higher goes first (spec/wire.md §9.7). */
+  readonly priority: number;
+  /** All fields and needed subsections, in an ArrayBuffer of their own. */
+  encode(state: S): Uint8Array;
+  /** The state in `bytes`, all of them. Throws `vmstate/…` naming path, offset, versions, expected and actual. */
+  decode(bytes: Uint8Array, place: StatePlace): S;
+  /** Finds where the state ends on a stream: yields what to read next and is given those bytes. */
+  extent(version: number): Generator<ExtentStep, void, Uint8Array>;
+  describe(state: S): DescribedState;
+}

@@ -1,0 +1,153 @@
+/**
+ * A small device for tests of the machinery around devices: a counter with a tick on the virtual clock, DMA and an interrupt,
+ * and a register that makes any handler misbehave.
+ *
+ *   0 COUNT   read, write: the counter
+ *   4 PERIOD  write: ticks every so many milliseconds, 0 = never; each tick adds one and pulses the interrupt
+ *   8 ADDRESS write: stores COUNT there in guest memory
+ */
+
+import { HarnessError } from '../../../src/base/errors.ts';
+import {
+  choice,
+  count,
+  type Device,
+  type DeviceContext,
+  type DeviceTimer,
+  defineDevice,
+  type RegisterAccess,
+} from '../../../src/hw/device.ts';
+import type { StateSchema } from '../../../src/hw/vmstate/schema.ts';
+
+interface CounterState {
+  readonly count: number;
+  readonly periodMs: number;
+  readonly expiresNs: bigint;
+}
+
+const BYTES = 16;
+const NEVER = 0xffff_ffff_ffff_ffffn;
+
+const STATE: StateSchema<CounterState> = {
+  name: 'counter',
+  version: 1,
+  minimumVersion: 1,
+  priority: 0,
+  encode: (state) => {
+    const view = new DataView(new ArrayBuffer(BYTES));
+    view.setUint32(0, state.count);
+    view.setUint32(4, state.periodMs);
+    view.setBigUint64(8, state.expiresNs);
+    return new Uint8Array(view.buffer);
+  },
+  decode: (bytes, { offset: at = 0, section = 'counter' }) => {
+    if (bytes.length !== BYTES) {
+      throw new HarnessError('stream/truncated', {
+        at,
+        section,
+        field: 'counter/count',
+        needed: BYTES,
+        available: bytes.length,
+      });
+    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    return { count: view.getUint32(0), periodMs: view.getUint32(4), expiresNs: view.getBigUint64(8) };
+  },
+  extent: function* () {
+    yield { take: BYTES };
+  },
+  describe: () => ({ vmsd_name: 'counter', version: 1, fields: [{ name: 'data', type: 'buffer', size: BYTES }] }),
+};
+
+const HANDLERS = ['none', 'create', 'read', 'write', 'save', 'load', 'start', 'stop', 'reset', 'close'] as const;
+const PROPERTIES = {
+  count: count(0, 'what it counts from'),
+  fault: choice(HANDLERS, 'none', 'the handler that misbehaves'),
+  how: choice(['throw', 'hang', 'exit'], 'throw', 'what it does then'),
+};
+
+class Counter implements Device<CounterState> {
+  readonly #context: DeviceContext<typeof PROPERTIES>;
+  readonly #timer: DeviceTimer;
+  #count: number;
+  #periodMs = 0;
+
+  constructor(context: DeviceContext<typeof PROPERTIES>) {
+    this.#context = context;
+    this.#count = context.properties.count;
+    this.#timer = context.timer(() => this.#tick());
+    this.#maybe('create');
+  }
+
+  read({ offset }: RegisterAccess): number {
+    this.#maybe('read');
+    return offset === 0 ? this.#count : 0;
+  }
+
+  write({ offset }: RegisterAccess, value: number): void {
+    this.#maybe('write');
+    if (offset === 0) this.#count = value;
+    else if (offset === 4) this.#setPeriod(value);
+    else this.#context.ram.write(value, new Uint8Array(new Uint32Array([this.#count]).buffer));
+  }
+
+  save(): CounterState {
+    this.#maybe('save');
+    return { count: this.#count, periodMs: this.#periodMs, expiresNs: this.#timer.expiresNs ?? NEVER };
+  }
+
+  load(state: CounterState): void {
+    this.#maybe('load');
+    this.#count = state.count;
+    this.#periodMs = state.periodMs;
+    if (state.expiresNs === NEVER) this.#timer.cancel();
+    else this.#timer.arm(state.expiresNs);
+  }
+
+  reset(): void {
+    this.#maybe('reset');
+    this.#count = this.#context.properties.count;
+    this.#periodMs = 0;
+  }
+
+  start(): void {
+    this.#maybe('start');
+  }
+
+  stop(): void {
+    this.#maybe('stop');
+  }
+
+  close(): void {
+    this.#maybe('close');
+  }
+
+  #setPeriod(periodMs: number): void {
+    this.#periodMs = periodMs;
+    if (periodMs === 0) this.#timer.cancel();
+    else this.#timer.arm(this.#context.nowNs() + BigInt(periodMs) * 1_000_000n);
+  }
+
+  #tick(): void {
+    this.#count += 1;
+    this.#context.irq().pulse();
+    this.#setPeriod(this.#periodMs);
+  }
+
+  #maybe(handler: (typeof HANDLERS)[number]): void {
+    const { fault, how } = this.#context.properties;
+    if (fault !== handler) return;
+    if (how === 'throw') throw new Error(`told to fail in ${handler}`);
+    if (how === 'exit') process.exit(3);
+    for (;;); // hangs for good
+  }
+}
+
+export default defineDevice({
+  name: 'counter',
+  summary: 'counts, for tests',
+  properties: PROPERTIES,
+  state: STATE,
+  regions: { registers: { size: 12, bus: 'memory' } },
+  create: (context) => new Counter(context),
+});

@@ -1,6 +1,8 @@
 /** The return path: messages from destination to source on the same socket (spec/wire.md §3). */
 
+import { assert } from '../base/assert.ts';
 import { HarnessError } from '../base/errors.ts';
+import { EXTENSION, type ExtensionName } from '../wire/extension.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
 import { RETURN_PATH, type ReturnPathName } from '../wire/stream.ts';
@@ -10,6 +12,9 @@ import type { ByteSink, ByteSource } from './transport/channel.ts';
 import { latin1, StreamReader } from './transport/stream-reader.ts';
 
 const HEADER = struct([u16('type'), u16('length')]);
+const EXTENSION_NAMES = new Map<number, ExtensionName>(
+  Object.entries(EXTENSION).map(([name, row]) => [row.type, name as ExtensionName]),
+);
 const NAMES = new Map<number, ReturnPathName>(
   Object.entries(RETURN_PATH).map(([name, row]) => [row.type, name as ReturnPathName]),
 );
@@ -23,9 +28,14 @@ export class ReturnPathWriter {
   }
 
   async send(name: ReturnPathName, data: Uint8Array = new Uint8Array(0)): Promise<void> {
+    await this.sendMessage(RETURN_PATH[name].type, data);
+  }
+
+  /** A message by its number, for extensions. */
+  async sendMessage(type: number, data: Uint8Array): Promise<void> {
     await this.#sink.write(
       new ByteWriter()
-        .bytes(HEADER.encode({ type: RETURN_PATH[name].type, length: data.length }))
+        .bytes(HEADER.encode({ type, length: data.length }))
         .bytes(data)
         .take(),
     );
@@ -47,7 +57,10 @@ interface PageOwner {
 /** What the source hears. */
 export interface ReturnPathListener {
   pong(value: number): void;
+  /** May throw: then it was one too many. */
   switchoverAck(): void;
+  /** A message that only another Switchover sends; throws when it may not come. */
+  extension(name: ExtensionName, data: Uint8Array, at: number): void;
 }
 
 /**
@@ -73,7 +86,11 @@ export async function readReturnPath(options: {
       });
     }
     const at = reader.offset;
-    const { name, data } = await readMessage(reader);
+    const { extension, name, data } = await readMessage(reader);
+    if (extension !== undefined) {
+      options.listener.extension(extension, data, at);
+      continue;
+    }
     switch (name) {
       case 'SHUT': {
         const status = viewOf(data).getUint32(0);
@@ -109,17 +126,26 @@ export async function readReturnPath(options: {
   }
 }
 
-async function readMessage(reader: StreamReader): Promise<{ name: ReturnPathName; data: Uint8Array }> {
+type Message =
+  | { readonly extension?: undefined; readonly name: ReturnPathName; readonly data: Uint8Array }
+  | { readonly extension: ExtensionName; readonly name?: undefined; readonly data: Uint8Array };
+
+async function readMessage(reader: StreamReader): Promise<Message> {
   const at = reader.offset;
   const type = await reader.u16('message type');
   const length = await reader.u16('message length');
+  const extension = EXTENSION_NAMES.get(type);
   const name = NAMES.get(type);
-  if (name === undefined) throw bad(at, 'message type', '1 to 7', `${type}`);
+  const called = extension ?? name;
+  if (called === undefined) throw bad(at, 'message type', '1 to 7', `${type}`);
   if (length > LIMITS.RETURN_PATH_BYTES)
-    throw bad(at, `length of ${name}`, `at most ${LIMITS.RETURN_PATH_BYTES}`, `${length}`);
-  const fixed = RETURN_PATH[name].length;
-  if (fixed !== undefined && fixed !== length) throw bad(at, `length of ${name}`, `${fixed}`, `${length}`);
-  return { name, data: await reader.bytes(length, name) };
+    throw bad(at, `length of ${called}`, `at most ${LIMITS.RETURN_PATH_BYTES}`, `${length}`);
+  const fixed = name === undefined ? undefined : RETURN_PATH[name].length;
+  if (fixed !== undefined && fixed !== length) throw bad(at, `length of ${called}`, `${fixed}`, `${length}`);
+  const data = await reader.bytes(length, called);
+  if (extension !== undefined) return { extension, data };
+  assert(name !== undefined, 'a message has one name or the other');
+  return { name, data };
 }
 
 /** Bytes of a request before the block's name: u64 start, u32 length, u8 length of the name. */

@@ -5,18 +5,18 @@
 
 import { Breather } from '../base/breather.ts';
 import type { Clock } from '../base/clock.ts';
-import { HarnessError, isHarnessError } from '../base/errors.ts';
+import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
-import { LIMITS } from '../wire/limits.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import { inStreamOrder, type SourceDevice } from './device-sections.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
+import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
 import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
-import { readReturnPath } from './return-path.ts';
 import { describe, describeSection, type FullSection, machineSections, StreamFraming, type VmState } from './savevm.ts';
+import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
 import type { StatusMachine } from './status.ts';
 import type { Address } from './transport/address.ts';
@@ -29,8 +29,6 @@ const RAM_SECTION_ID = 1;
 const FIRST_DEVICE_SECTION_ID = 4;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
-/** After a broken write: how long to listen for the destination's own account of what went wrong (ms). */
-const LAST_WORDS_MS = 500;
 
 /** The machine as its source side sees it. */
 export interface SourceMachine {
@@ -66,7 +64,7 @@ export class SourceMigration {
   readonly #stats: SourceStats;
   #channel: Channel | undefined;
   #ram: RamSaver | undefined;
-  #returnPath: Promise<void> | undefined;
+  #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
   #stopped = false;
   #error: Error | undefined;
@@ -124,7 +122,6 @@ export class SourceMigration {
       await this.#fail(await this.#whatWentWrong(error));
     } finally {
       this.#ram?.end();
-      this.#returnPath?.catch(() => undefined); // its error has been looked at, or the migration is over
       this.#channel?.destroy('the migration is over');
     }
   }
@@ -167,7 +164,7 @@ export class SourceMigration {
 
   async #setup(startMs: number): Promise<void> {
     this.#enter('setup');
-    const { sink, source, uri } = this.#connected();
+    const { sink } = this.#connected();
     const { capabilities, properties, zeroPageDetection } = this.#options;
     const ram = new RamSaver({ blocks: this.#machine.ramBlocks, sink, detectZero: zeroPageDetection !== 'none' });
     this.#ram = ram;
@@ -177,9 +174,18 @@ export class SourceMigration {
       : undefined;
     await sink.write(this.#framing.header(configuration));
     if (capabilities['return-path']) {
-      const listener = { pong: () => undefined, switchoverAck: () => undefined };
-      this.#returnPath = readReturnPath({ source, uri, blocks: ram.blocks, listener });
-      this.#returnPath.catch((error) => this.#returnPathFailed(error));
+      const peer = new PeerKnowledge(this.#clock);
+      this.#returnPath = new SourceReturnPath({
+        channel: this.#connected(),
+        clock: this.#clock,
+        blocks: ram.blocks,
+        listener: {
+          pong: (value) => peer.pong(value),
+          switchoverAck: () => undefined,
+          extension: (name, data, at) => peer.heard(name, data, at),
+        },
+        onFailure: (error) => this.#returnPathFailed(error),
+      });
       await sink.write(this.#framing.command('OPEN_RETURN_PATH'));
       await sink.write(this.#framing.command('PING', new ByteWriter().u32(1).take()));
     }
@@ -294,22 +300,8 @@ export class SourceMigration {
 
   /** The destination said it loaded everything, or, without a return path, the bytes are out. */
   async #delivered(): Promise<void> {
-    const channel = this.#connected();
-    if (this.#returnPath === undefined) return channel.close();
-    const heard = new AbortController();
-    const deadline = this.#clock.sleep(LIMITS.SHUT_MS, AbortSignal.any([heard.signal, this.#abort.signal])).then(() => {
-      throw new HarnessError('transport/timeout', {
-        uri: channel.uri,
-        what: "the destination's final status",
-        waitedMs: LIMITS.SHUT_MS,
-      });
-    });
-    deadline.catch(() => undefined); // the loser of the race
-    try {
-      await Promise.race([this.#returnPath, deadline]);
-    } finally {
-      heard.abort();
-    }
+    if (this.#returnPath === undefined) return this.#connected().close();
+    await this.#returnPath.finalStatus(this.#abort.signal);
   }
 
   async #fail(error: unknown): Promise<void> {
@@ -380,20 +372,9 @@ export class SourceMigration {
     this.#channel?.destroy(error.message);
   }
 
-  /** A broken connection often has a better explanation on the return path. */
   async #whatWentWrong(error: unknown): Promise<unknown> {
     if (this.#abort.signal.aborted) return this.#abort.signal.reason;
     if (this.#error !== undefined) return this.#error;
-    if (this.#returnPath === undefined || !isHarnessError(error, 'transport/closed')) return error;
-    const heard = new AbortController();
-    const patience = this.#clock.sleep(LAST_WORDS_MS, heard.signal).then(
-      () => error,
-      () => error, // only our own abort ends it early
-    );
-    const words = this.#returnPath.then(
-      () => error,
-      (reason) => reason,
-    );
-    return Promise.race([words, patience]).finally(() => heard.abort());
+    return this.#returnPath === undefined ? error : this.#returnPath.explain(error);
   }
 }

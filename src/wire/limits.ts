@@ -17,6 +17,10 @@ export const LIMITS = {
   PACKAGED_BYTES: 256 * 1024 * 1024,
   /** Data of one return-path message; QEMU's reader keeps 512 bytes. */
   RETURN_PATH_BYTES: 512,
+  /** Devices that a destination may report on over the extended return path. */
+  PEER_DEVICES: 1024,
+  /** Parts of the downtime ledger that a destination may send. */
+  LEDGER_PARTS: 8192,
   /** Payload of one command (its length field is 16 bits). */
   COMMAND_BYTES: 65_535,
   /** One QMP input line or object (bytes); QEMU's lexer stops at 64 MiB. */

@@ -70,6 +70,11 @@ export function u32<const N extends string>(name: N): Field<N, number> {
   return { name, type: 'uint32', size: 4, layout: layout.u32be(name) };
 }
 
+/** Eight bytes, as bigint. */
+export function u64<const N extends string>(name: N): Field<N, bigint> {
+  return { name, type: 'uint64', size: 8, layout: new Big64(name, false) };
+}
+
 /** Eight bytes, signed, as bigint. */
 export function i64<const N extends string>(name: N): Field<N, bigint> {
   return { name, type: 'int64', size: 8, layout: new Big64(name, true) };

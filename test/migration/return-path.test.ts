@@ -24,7 +24,11 @@ async function read(hex: string, chunkBytes?: number): Promise<string[]> {
     ),
     uri: 'memory:',
     blocks: BLOCKS,
-    listener: { pong: (value) => heard.push(`pong ${value}`), switchoverAck: () => heard.push('ack') },
+    listener: {
+      pong: (value) => heard.push(`pong ${value}`),
+      switchoverAck: () => heard.push('ack'),
+      extension: (name) => heard.push(name),
+    },
   });
   return heard;
 }

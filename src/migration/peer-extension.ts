@@ -1,0 +1,171 @@
+/**
+ * The extension of the return path between two Switchovers (wire/extension.ts): what a destination tells about its devices
+ * and its clock, and what the source makes of it. A source that talks to a real QEMU never learns anything here.
+ */
+
+import type { Clock } from '../base/clock.ts';
+import { HarnessError } from '../base/errors.ts';
+import { EXTENSION, type ExtensionName, PROBE_PONG } from '../wire/extension.ts';
+import { LIMITS } from '../wire/limits.ts';
+import { ByteWriter } from '../wire/writer.ts';
+import { LEDGER_PHASES, type LedgerPart } from './ledger.ts';
+import type { ReturnPathWriter } from './return-path.ts';
+
+const NS_PER_MS = 1e6;
+const TEXT = { encode: new TextEncoder(), decode: new TextDecoder() } as const;
+
+/** How far the preparation of a destination's device is. */
+export interface DeviceReadiness {
+  readonly idstr: string;
+  readonly instanceId: number;
+  readonly ready: boolean;
+  /** Spent on preparation so far (ms). */
+  readonly preparationMs: number;
+  /** Measured rate at which the device takes its data (bytes per second); 0 = not measured. */
+  readonly loadBytesPerSecond: number;
+}
+
+/** The destination's end: says things once the source has shown itself to be a Switchover. */
+export class PeerReporter {
+  readonly #writer: ReturnPathWriter;
+  readonly #clock: Clock;
+
+  constructor(writer: ReturnPathWriter, clock: Clock) {
+    this.#writer = writer;
+    this.#clock = clock;
+  }
+
+  /** Answers the probe and tells the time. */
+  async hello(): Promise<void> {
+    await this.#writer.sendU32('PONG', PROBE_PONG);
+    await this.#send('HELLO', EXTENSION.HELLO.fields.encode({ nowNs: this.#nowNs() }));
+  }
+
+  async readiness(device: DeviceReadiness): Promise<void> {
+    const fixed = EXTENSION.READINESS.fields.encode({
+      nowNs: this.#nowNs(),
+      ready: device.ready ? 1 : 0,
+      preparationNs: toNs(device.preparationMs),
+      loadBytesPerSecond: BigInt(Math.round(device.loadBytesPerSecond)),
+      instanceId: device.instanceId,
+    });
+    await this.#send('READINESS', fixed, device.idstr);
+  }
+
+  /** A part of the downtime; times are milliseconds of this side's clock. */
+  async ledgerPart(part: LedgerPart): Promise<void> {
+    const fixed = EXTENSION.LEDGER_PART.fields.encode({
+      nowNs: this.#nowNs(),
+      phase: LEDGER_PHASES.indexOf(part.phase),
+      startNs: toNs(part.startMs),
+      endNs: toNs(part.endMs),
+    });
+    await this.#send('LEDGER_PART', fixed, part.row);
+  }
+
+  #send(name: ExtensionName, fixed: Uint8Array, text = ''): Promise<void> {
+    return this.#writer.sendMessage(
+      EXTENSION[name].type,
+      new ByteWriter().bytes(fixed).bytes(TEXT.encode.encode(text)).take(),
+    );
+  }
+
+  #nowNs(): bigint {
+    return toNs(this.#clock.nowMs());
+  }
+}
+
+/** The source's end: whether the other side is a Switchover, its clock, its devices, its parts of the ledger. */
+export class PeerKnowledge {
+  readonly #clock: Clock;
+  readonly #devices = new Map<string, DeviceReadiness>();
+  readonly #parts: LedgerPart[] = [];
+  #isSwitchover = false;
+  /** Destination's clock minus ours (ms), less the shortest way back seen. */
+  #offsetMs = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** True once the destination has answered the probe as only a Switchover does. */
+  get isSwitchover(): boolean {
+    return this.#isSwitchover;
+  }
+
+  /** Every PONG comes here. */
+  pong(value: number): void {
+    if (value === PROBE_PONG) this.#isSwitchover = true;
+  }
+
+  /** What is known of a destination's device; undefined before it said anything. */
+  device(idstr: string, instanceId: number): DeviceReadiness | undefined {
+    return this.#devices.get(`${idstr} ${instanceId}`);
+  }
+
+  /** The destination's parts of the ledger, in milliseconds of our clock. */
+  parts(): LedgerPart[] {
+    return this.#parts.map((part) => ({
+      ...part,
+      startMs: part.startMs - this.#offsetMs,
+      endMs: part.endMs - this.#offsetMs,
+    }));
+  }
+
+  /** One extension message. Throws `migration/return-path` for one that was not to come or that is wrong. */
+  heard(name: ExtensionName, data: Uint8Array, at: number): void {
+    const bad = (field: string, expected: string, actual: string) =>
+      new HarnessError('migration/return-path', { at, field, expected, actual });
+    if (!this.#isSwitchover) throw bad('message type', '1 to 7 before the answer to the probe', name);
+    const { size } = EXTENSION[name].fields;
+    if (data.length < size) throw bad(`length of ${name}`, `at least ${size}`, `${data.length}`);
+    const text = TEXT.decode.decode(data.subarray(size));
+    switch (name) {
+      case 'HELLO':
+        this.#tick(EXTENSION.HELLO.fields.decode(data).nowNs);
+        return;
+      case 'READINESS': {
+        const { nowNs, ready, preparationNs, loadBytesPerSecond, instanceId } = EXTENSION.READINESS.fields.decode(data);
+        this.#tick(nowNs);
+        const key = `${text} ${instanceId}`;
+        if (!this.#devices.has(key) && this.#devices.size >= LIMITS.PEER_DEVICES) {
+          throw bad('devices', `at most ${LIMITS.PEER_DEVICES} (PEER_DEVICES)`, `${this.#devices.size + 1}`);
+        }
+        this.#devices.set(key, {
+          idstr: text,
+          instanceId,
+          ready: ready === 1,
+          preparationMs: toMs(preparationNs),
+          loadBytesPerSecond: Number(loadBytesPerSecond),
+        });
+        return;
+      }
+      case 'LEDGER_PART': {
+        const { nowNs, phase, startNs, endNs } = EXTENSION.LEDGER_PART.fields.decode(data);
+        this.#tick(nowNs);
+        const known = LEDGER_PHASES[phase];
+        if (known === undefined) throw bad('ledger phase', `0 to ${LEDGER_PHASES.length - 1}`, `${phase}`);
+        if (this.#parts.length >= LIMITS.LEDGER_PARTS) {
+          throw bad('ledger parts', `at most ${LIMITS.LEDGER_PARTS} (LEDGER_PARTS)`, `${this.#parts.length + 1}`);
+        }
+        this.#parts.push({ row: text, phase: known, startMs: toMs(startNs), endMs: toMs(endNs) });
+        return;
+      }
+      default:
+        name satisfies never;
+    }
+  }
+
+  /** The later a message seems to have been sent, the less time it was on its way. */
+  #tick(nowNs: bigint): void {
+    this.#offsetMs = Math.max(this.#offsetMs, toMs(nowNs) - this.#clock.nowMs());
+  }
+}
+
+function toNs(ms: number): bigint {
+  return BigInt(Math.max(0, Math.round(ms * NS_PER_MS)));
+}
+
+function toMs(ns: bigint): number {
+  return Number(ns) / NS_PER_MS;
+}

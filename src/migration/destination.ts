@@ -8,6 +8,7 @@ import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import type { DestinationDevice } from './device-sections.ts';
+import { LedgerRecorder } from './ledger.ts';
 import { StreamLoader } from './loadvm.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import type { Phase } from './phases.ts';
@@ -40,6 +41,7 @@ export class DestinationMigration {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #options: () => MigrationOptionsSnapshot;
+  readonly #ledger = new LedgerRecorder();
   #listener: Listener | undefined;
   #channel: Channel | undefined;
   #loader: StreamLoader | undefined;
@@ -124,6 +126,8 @@ export class DestinationMigration {
       machine: this.#machine,
       devices: await this.#machine.devices(),
       options: this.#options(),
+      clock: this.#clock,
+      ledger: this.#ledger,
       log: this.#log,
     });
     await this.#loader.header();
@@ -137,11 +141,14 @@ export class DestinationMigration {
   async #switchover(state: VmState): Promise<void> {
     this.#enter('switchover');
     if (!this.#machine.suppressDescription) await this.#loader!.description(this.#clock);
+    const startMs = this.#clock.nowMs();
     await this.#machine.takeOver(state);
+    this.#ledger.add('machine', 'start', startMs, this.#clock.nowMs());
   }
 
   async #complete(): Promise<void> {
     this.#enter('complete');
+    await this.#loader!.sendLedger();
     await this.#loader!.sendFinalStatus(0);
     this.#status.move('completed');
     await this.#channel?.close();

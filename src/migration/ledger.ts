@@ -98,6 +98,11 @@ function lastBefore(
 export class LedgerRecorder {
   readonly #parts: LedgerPart[] = [];
 
+  /** What was recorded so far. */
+  get parts(): readonly LedgerPart[] {
+    return this.#parts;
+  }
+
   /** Records one stretch. */
   add(row: string, phase: LedgerPhase, startMs: number, endMs: number): void {
     this.#parts.push({ row, phase, startMs, endMs });

@@ -1,9 +1,12 @@
 /** COMMAND elements on the destination (spec/wire.md §2, §7; what must fail and what is ignored: §12). */
 
+import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
+import { PROBE_PING } from '../wire/extension.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { COMMANDS, type CommandName } from '../wire/stream.ts';
+import { PeerReporter } from './peer-extension.ts';
 import type { ReturnPathWriter } from './return-path.ts';
 import { latin1, type StreamReader } from './transport/stream-reader.ts';
 
@@ -13,7 +16,10 @@ const NAMES = new Map<number, CommandName>(
 
 /** What commands act on. */
 export interface CommandContext {
-  openReturnPath(): ReturnPathWriter;
+  openReturnPath(): Promise<ReturnPathWriter>;
+  /** True where the source may find out that it talks to a Switchover: on machines that QEMU does not have. */
+  readonly answersProbe: boolean;
+  readonly clock: Clock;
   /** Runs the element loop over a package that starts at this stream offset. */
   loadPackage(bytes: Uint8Array, offset: number): Promise<void>;
   readonly blocks: readonly RamBlock[];
@@ -24,6 +30,8 @@ export interface CommandContext {
 export class CommandLoader {
   readonly #context: CommandContext;
   returnPath: ReturnPathWriter | undefined;
+  /** There once the source has shown itself to be a Switchover. */
+  peer: PeerReporter | undefined;
   #advised = false;
   #packaging = false;
 
@@ -52,14 +60,16 @@ export class CommandLoader {
     const { log } = this.#context;
     switch (name) {
       case 'OPEN_RETURN_PATH':
-        this.returnPath ??= this.#context.openReturnPath();
+        this.returnPath ??= await this.#context.openReturnPath();
         return;
       case 'PING': {
         const value = await reader.u32('ping value');
         if (this.returnPath === undefined) {
           throw reader.bad({ at, field: 'command id', expected: 'OPEN_RETURN_PATH before a PING', actual: 'PING' });
         }
-        return this.returnPath.sendU32('PONG', value);
+        if (value !== PROBE_PING || !this.#context.answersProbe) return this.returnPath.sendU32('PONG', value);
+        this.peer ??= new PeerReporter(this.returnPath, this.#context.clock);
+        return this.peer.hello();
       }
       case 'POSTCOPY_ADVISE':
         return this.#advise(command);

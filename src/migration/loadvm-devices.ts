@@ -3,7 +3,9 @@
  * thread while the stream goes on. Devices of a lower priority wait for those above (spec/wire.md §9.7).
  */
 
+import type { Clock } from '../base/clock.ts';
 import { type DestinationDevice, readState } from './device-sections.ts';
+import type { LedgerRecorder } from './ledger.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
 
 /** Loads the devices of one machine. */
@@ -13,8 +15,13 @@ export class DeviceLoader {
   #loading: Promise<void>[] = [];
   #priority = Number.POSITIVE_INFINITY;
 
-  constructor(devices: readonly DestinationDevice[]) {
+  readonly #ledger: LedgerRecorder;
+  readonly #clock: Clock;
+
+  constructor(devices: readonly DestinationDevice[], ledger: LedgerRecorder, clock: Clock) {
     this.#devices = devices;
+    this.#ledger = ledger;
+    this.#clock = clock;
   }
 
   /** The device that owns a section. */
@@ -39,7 +46,10 @@ export class DeviceLoader {
     this.#priority = device.priority;
     const place = { version, offset, section };
     const bytes = await readState(reader, device, place);
-    const loading = device.load({ ...place, bytes });
+    const arrivedMs = this.#clock.nowMs();
+    const loading = device.load({ ...place, bytes }).then(() => {
+      this.#ledger.add(device.id, 'load', arrivedMs, this.#clock.nowMs());
+    });
     loading.catch(() => undefined); // reported by #settle
     this.#loading.push(loading);
   }

@@ -11,6 +11,7 @@ import { PAGE_BITS, RAM_VERSION } from '../wire/ram.ts';
 import { CONFIGURATION_SUBSECTIONS, ELEMENT, STREAM_MAGIC, STREAM_VERSION } from '../wire/stream.ts';
 import type { DestinationMachine } from './destination.ts';
 import type { DestinationDevice } from './device-sections.ts';
+import type { LedgerRecorder } from './ledger.ts';
 import { CommandLoader } from './loadvm-commands.ts';
 import { DeviceLoader } from './loadvm-devices.ts';
 import { CAPABILITIES, REMOVED_CAPABILITIES } from './options/capabilities.ts';
@@ -26,6 +27,8 @@ const VALIDATED = ['x-ignore-shared', 'mapped-ram'] as const;
 
 interface Section {
   readonly name: string;
+  /** Its row in the downtime ledger. */
+  readonly row: string;
   load(reader: StreamReader): Promise<void>;
 }
 
@@ -39,6 +42,10 @@ export class StreamLoader {
   readonly #ram: RamLoader;
   readonly #commands: CommandLoader;
   readonly #devices: DeviceLoader;
+  readonly #ledger: LedgerRecorder;
+  readonly #clock: Clock;
+  /** When the last section was read. */
+  #arrivedMs = 0;
   readonly #sections = new Map<number, Section>();
   /** For packages, which come one after the other: their reader's buffer, and the RAM loader of the current one. */
   #packageStaging: ReturnType<typeof stagingBuffer> | undefined;
@@ -52,6 +59,8 @@ export class StreamLoader {
     machine: DestinationMachine;
     devices: readonly DestinationDevice[];
     options: MigrationOptionsSnapshot;
+    clock: Clock;
+    ledger: LedgerRecorder;
     log: Logger;
   }) {
     this.#reader = deps.reader;
@@ -60,9 +69,13 @@ export class StreamLoader {
     this.#options = deps.options;
     this.#log = deps.log;
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks);
-    this.#devices = new DeviceLoader(deps.devices);
+    this.#ledger = deps.ledger;
+    this.#clock = deps.clock;
+    this.#devices = new DeviceLoader(deps.devices, deps.ledger, deps.clock);
     this.#commands = new CommandLoader({
-      openReturnPath: () => new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE),
+      openReturnPath: async () => new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE),
+      answersProbe: deps.machine.machineName !== 'none',
+      clock: deps.clock,
       loadPackage: (bytes, offset) => this.#package(bytes, offset),
       blocks: deps.machine.ramBlocks,
       log: deps.log,
@@ -117,11 +130,11 @@ export class StreamLoader {
           return;
         case ELEMENT.SECTION_START:
         case ELEMENT.SECTION_FULL:
-          await this.#newSection(reader);
+          await this.#newSection(reader, type === ELEMENT.SECTION_FULL);
           break;
         case ELEMENT.SECTION_PART:
         case ELEMENT.SECTION_END:
-          await this.#knownSection(reader);
+          await this.#knownSection(reader, type === ELEMENT.SECTION_END);
           break;
         case ELEMENT.COMMAND:
           await this.#commands.load(reader);
@@ -150,6 +163,7 @@ export class StreamLoader {
     const outcome = await Promise.race([this.#description(), patience]);
     giveUp.abort();
     if (outcome !== undefined) this.#log.warn({ outcome }, 'no usable vmdescription after EOF');
+    this.#arrived('machine', 'load');
   }
 
   async #description(): Promise<string | undefined> {
@@ -163,6 +177,13 @@ export class StreamLoader {
     } catch (error) {
       return messageOf(error);
     }
+  }
+
+  /** Tells a Switchover at the other end what this side's part of the downtime was spent on. */
+  async sendLedger(): Promise<void> {
+    const { peer } = this.#commands;
+    if (peer === undefined) return;
+    for (const part of this.#ledger.parts) await peer.ledgerPart(part);
   }
 
   /** Tells the source how it ended, if it opened a return path. */
@@ -287,7 +308,7 @@ export class StreamLoader {
 
   // ── sections ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #newSection(reader: StreamReader): Promise<void> {
+  async #newSection(reader: StreamReader, isFull: boolean): Promise<void> {
     reader.section = 'section header';
     const id = await reader.u32('section id');
     const at = reader.offset;
@@ -309,9 +330,10 @@ export class StreamLoader {
     }
     this.#sections.set(id, section);
     await this.#payload(reader, section, id);
+    if (isFull) this.#arrived(section.row, section.row === 'machine' ? 'load' : 'wire');
   }
 
-  async #knownSection(reader: StreamReader): Promise<void> {
+  async #knownSection(reader: StreamReader, isLast: boolean): Promise<void> {
     reader.section = 'section header';
     const at = reader.offset;
     const id = await reader.u32('section id');
@@ -326,6 +348,15 @@ export class StreamLoader {
       });
     }
     await this.#payload(reader, section, id);
+    if (isLast) this.#arrived(section.row, 'load');
+    else this.#arrivedMs = this.#clock.nowMs();
+  }
+
+  /** What was spent since the last section arrived went into waiting for this one and reading it. */
+  #arrived(row: string, phase: 'wire' | 'load'): void {
+    const now = this.#clock.nowMs();
+    this.#ledger.add(row, phase, this.#arrivedMs, now);
+    this.#arrivedMs = now;
   }
 
   async #payload(reader: StreamReader, section: Section, id: number): Promise<void> {
@@ -365,6 +396,7 @@ export class StreamLoader {
       if (version !== RAM_VERSION) throw versions(`${RAM_VERSION}`);
       return {
         name,
+        row: 'ram',
         load: (from) => (from === this.#reader ? this.#ram : (this.#packageRam ?? this.#ram)).load(),
       };
     }
@@ -384,8 +416,8 @@ export class StreamLoader {
     }
     if (version > found.version || version < found.minimumVersion)
       throw versions(`${found.minimumVersion} to ${found.version}`);
-    if ('extent' in found) return { name, load: (from) => this.#devices.load(from, found, version) };
-    return { name, load: (from) => this.#full(from, found, version) };
+    if ('extent' in found) return { name, row: found.id, load: (from) => this.#devices.load(from, found, version) };
+    return { name, row: 'machine', load: (from) => this.#full(from, found, version) };
   }
 
   async #full(reader: StreamReader, section: FullSection, version: number): Promise<void> {

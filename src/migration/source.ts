@@ -8,14 +8,17 @@ import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
+import { PROBE_PING } from '../wire/extension.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
-import { inStreamOrder, type SourceDevice } from './device-sections.ts';
+import type { SourceDevice } from './device-sections.ts';
+import { type Ledger, LedgerRecorder } from './ledger.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
 import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
-import { describe, describeSection, type FullSection, machineSections, StreamFraming, type VmState } from './savevm.ts';
+import { describe, StreamFraming, type VmState } from './savevm.ts';
+import { SectionSaver } from './section-saver.ts';
 import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
 import type { StatusMachine } from './status.ts';
@@ -25,8 +28,6 @@ import { openOutgoing } from './transport/transport.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 const RAM_SECTION_ID = 1;
-/** Devices' sections are numbered from here; the machine's own have QEMU's numbers, which are smaller. */
-const FIRST_DEVICE_SECTION_ID = 4;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
 
@@ -64,9 +65,15 @@ export class SourceMigration {
   readonly #stats: SourceStats;
   #channel: Channel | undefined;
   #ram: RamSaver | undefined;
+  #sections: SectionSaver | undefined;
+  readonly #ledger = new LedgerRecorder();
+  #downtimeAccount: Ledger | undefined;
+  readonly #peer: PeerKnowledge;
   #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
   #stopped = false;
+  /** When the guest stood still. */
+  #stoppedMs = 0;
   #error: Error | undefined;
   #phase: Phase = 'connect';
 
@@ -87,6 +94,7 @@ export class SourceMigration {
     this.#log = deps.log;
     this.#onPass = deps.onPass;
     this.#options = deps.options.snapshot();
+    this.#peer = new PeerKnowledge(deps.clock);
     this.#framing = new StreamFraming({ sectionFooters: this.#options.properties['send-section-footer'] });
     this.#stats = new SourceStats({
       clock: deps.clock,
@@ -156,7 +164,20 @@ export class SourceMigration {
       'total-time': stats.totalTimeMs(),
       ...(done ? { downtime: stats.downtimeMs ?? 0 } : { 'expected-downtime': stats.expectedDowntimeMs }),
       ram: stats.ram({ totalBytes: this.#ram?.totalBytes ?? 0, remainingBytes: this.#ram?.pendingBytes ?? 0, done }),
+      ...this.#extended(),
       ...error,
+    };
+  }
+
+  /** What QEMU's query-migrate does not have; only for a machine that QEMU does not have either. */
+  #extended(): Pick<MigrationInfo, 'x-switchover'> {
+    if (this.#machine.machineName === 'none') return {};
+    const ledger = this.#downtimeAccount;
+    return {
+      'x-switchover': {
+        peer: this.#peer.isSwitchover ? 'switchover' : 'unknown',
+        ...(ledger === undefined ? {} : { ledger }),
+      },
     };
   }
 
@@ -168,26 +189,36 @@ export class SourceMigration {
     const { capabilities, properties, zeroPageDetection } = this.#options;
     const ram = new RamSaver({ blocks: this.#machine.ramBlocks, sink, detectZero: zeroPageDetection !== 'none' });
     this.#ram = ram;
+    this.#sections = new SectionSaver({
+      devices: await this.#machine.devices(),
+      sink,
+      framing: this.#framing,
+      ledger: this.#ledger,
+      clock: this.#clock,
+    });
     const uuid = capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const configuration = properties['send-configuration']
       ? { machineName: this.#machine.machineName, uuid }
       : undefined;
     await sink.write(this.#framing.header(configuration));
     if (capabilities['return-path']) {
-      const peer = new PeerKnowledge(this.#clock);
       this.#returnPath = new SourceReturnPath({
         channel: this.#connected(),
         clock: this.#clock,
         blocks: ram.blocks,
         listener: {
-          pong: (value) => peer.pong(value),
+          pong: (value) => this.#peer.pong(value),
           switchoverAck: () => undefined,
-          extension: (name, data, at) => peer.heard(name, data, at),
+          extension: (name, data, at) => this.#peer.heard(name, data, at),
         },
         onFailure: (error) => this.#returnPathFailed(error),
       });
       await sink.write(this.#framing.command('OPEN_RETURN_PATH'));
       await sink.write(this.#framing.command('PING', new ByteWriter().u32(1).take()));
+      // QEMU has no other machine than `none` of ours, so only on others may a Switchover be at the other end.
+      if (this.#machine.machineName !== 'none') {
+        await sink.write(this.#framing.command('PING', new ByteWriter().u32(PROBE_PING).take()));
+      }
     }
     const section = { id: RAM_SECTION_ID, idstr: 'ram', instanceId: 0, version: RAM_VERSION };
     ram.begin();
@@ -232,7 +263,10 @@ export class SourceMigration {
     this.#enter('switchover');
     this.#stats.downtimeStarts();
     this.#stopped = true;
+    const startMs = this.#clock.nowMs();
     const state = await this.#machine.stopForSwitchover();
+    this.#stoppedMs = this.#clock.nowMs();
+    this.#ledger.add('machine', 'stop', startMs, this.#stoppedMs);
     this.#goOn();
     if (this.#options.capabilities['pause-before-switchover']) {
       this.#permit = Promise.withResolvers();
@@ -251,8 +285,11 @@ export class SourceMigration {
     const { properties } = this.#options;
     if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
     this.#synced(this.#ram!.sync());
+    const startMs = this.#clock.nowMs();
+    this.#ledger.add('ram', 'save', this.#stoppedMs, startMs);
     await this.#sendPart('SECTION_END', () => Number.MAX_SAFE_INTEGER);
-    const devices = await this.#sendFullSections(state);
+    this.#ledger.add('ram', 'wire', startMs, this.#clock.nowMs());
+    const devices = await this.#sections!.full(state, { storeGlobalState: properties['store-global-state'] });
     const uuid = this.#options.capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const { machineName, suppressDescription } = this.#machine;
     await sink.write(this.#framing.end(suppressDescription ? undefined : describe({ machineName, uuid, devices })));
@@ -260,48 +297,27 @@ export class SourceMigration {
     await this.#delivered();
     this.#goOn();
     this.#stats.completed();
+    this.#account();
     this.#status.move('completed');
     this.#machine.handedOver();
     const { totalMs, downtimeMs, dirtySyncCount } = this.#stats;
     this.#log.info({ totalMs, downtimeMs, dirtySyncCount }, 'migration completed');
   }
 
-  /** The machine's own sections, the devices' between them; their descriptions. */
-  async #sendFullSections(state: VmState): Promise<object[]> {
-    const storeGlobalState = this.#options.properties['store-global-state'];
-    const [timer, ...others] = machineSections({ storeGlobalState });
-    const described: object[] = [];
-    const own = async (section: FullSection) => {
-      await this.#sendFull({ ...section, id: section.sectionId }, section.save(state));
-      described.push(describeSection(section));
-    };
-    await own(timer!); // every machine has it
-    // All devices save at once, each in its own thread; the stream has them in order.
-    const saving = inStreamOrder(await this.#machine.devices()).map((device) => ({ device, saved: device.save() }));
-    await Promise.all(saving.map(({ saved }) => saved));
-    for (const [index, { device, saved }] of saving.entries()) {
-      const { bytes, described: members } = await saved;
-      await this.#sendFull({ ...device, id: FIRST_DEVICE_SECTION_ID + index }, bytes);
-      described.push({ name: device.idstr, instance_id: device.instanceId, ...members });
-    }
-    for (const section of others) await own(section);
-    return described;
-  }
-
-  async #sendFull(
-    section: { id: number; idstr: string; instanceId: number; version: number },
-    payload: Uint8Array,
-  ): Promise<void> {
-    const { sink } = this.#connected();
-    await sink.write(this.#framing.sectionHeader('SECTION_FULL', section));
-    await sink.write(payload);
-    await sink.write(this.#framing.footer(section.id));
-  }
-
   /** The destination said it loaded everything, or, without a return path, the bytes are out. */
   async #delivered(): Promise<void> {
     if (this.#returnPath === undefined) return this.#connected().close();
     await this.#returnPath.finalStatus(this.#abort.signal);
+  }
+
+  /** Closes the ledger of the downtime: our parts, the destination's if it told them, and the news of the end. */
+  #account(): void {
+    const endMs = this.#clock.nowMs();
+    const parts = this.#peer.parts();
+    for (const { row, phase, startMs: partMs, endMs: partEndMs } of parts)
+      this.#ledger.add(row, phase, partMs, partEndMs);
+    if (parts.length > 0) this.#ledger.add('machine', 'confirm', Math.max(...parts.map((part) => part.endMs)), endMs);
+    this.#downtimeAccount = this.#ledger.close(this.#stats.downtimeStartMs ?? endMs, endMs);
   }
 
   async #fail(error: unknown): Promise<void> {

@@ -4,6 +4,7 @@
  */
 
 import type { RunState } from '../hw/run-state.ts';
+import type { Ledger } from './ledger.ts';
 import type { MigrationStatus } from './status.ts';
 
 /** QMP events of a virtual machine (spec/control.md §5.7): name and data, `undefined` data is left out. */
@@ -45,6 +46,14 @@ export interface RamInfo {
   readonly 'dirty-sync-missed-zero-copy': number;
 }
 
+/** What query-migrate tells beyond QEMU's reply, on machine types that QEMU does not have. */
+export interface SwitchoverInfo {
+  /** Whether the destination has proved to be a Switchover. */
+  readonly peer: 'switchover' | 'unknown';
+  /** The account of the downtime, once it is over. */
+  readonly ledger?: Ledger;
+}
+
 /** The reply of query-migrate (spec/control.md §5.3); members are absent when QEMU leaves them out. Times in ms. */
 export interface MigrationInfo {
   readonly status?: MigrationStatus;
@@ -54,6 +63,7 @@ export interface MigrationInfo {
   readonly downtime?: number;
   readonly 'cpu-throttle-percentage'?: number;
   readonly ram?: RamInfo;
+  readonly 'x-switchover'?: SwitchoverInfo;
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];
   readonly 'socket-address'?: readonly SocketAddress[];

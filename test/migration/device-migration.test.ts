@@ -41,6 +41,23 @@ describe('a migration', () => {
     expect(await (await destination.vm.device('b')).read(COUNTER.COUNT)).toBe(77);
   });
 
+  test('between two Switchovers explains its downtime, down to each device', async () => {
+    const capabilities = ['return-path'];
+    const guest = 'guest-sweep,id=g';
+    await using machines = await pair({
+      source: { devices: [counterConfig('a')], capabilities },
+      destination: { devices: [counterConfig('a')], guest, capabilities },
+    });
+    await machines.source.vm.migrate({ uri: machines.uri });
+    expect(await machines.source.ended()).toBe('completed');
+    const told = machines.source.vm.queryMigrate()['x-switchover'];
+    expect(told?.peer).toBe('switchover');
+    const ledger = told?.ledger;
+    expect(ledger?.explainedMs).toBeGreaterThan(0.98 * (ledger?.downtimeMs ?? Number.POSITIVE_INFINITY));
+    const phases = new Set(ledger?.parts.filter(({ row }) => row === 'a').map(({ phase }) => phase));
+    expect([...phases].sort()).toEqual(['load', 'queue', 'save', 'wire']);
+  });
+
   test('to a machine that lacks a device fails by naming its section', async () => {
     await using machines = await pair({ source: { devices: [counterConfig('a')] }, destination: {} });
     await machines.source.vm.migrate({ uri: machines.uri });

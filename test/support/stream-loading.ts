@@ -6,6 +6,7 @@
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { RamBlock } from '../../src/hw/ram.ts';
+import { LedgerRecorder } from '../../src/migration/ledger.ts';
 import { StreamLoader } from '../../src/migration/loadvm.ts';
 import { MigrationOptions } from '../../src/migration/options/options.ts';
 import type { VmState } from '../../src/migration/savevm.ts';
@@ -91,6 +92,8 @@ export class LoadingMachine {
       },
       devices: [],
       options: this.#options.snapshot(),
+      clock: systemClock,
+      ledger: new LedgerRecorder(),
       log: silentLogger,
     });
     try {

@@ -1,0 +1,81 @@
+/**
+ * Everything of a stream but RAM, on the source: the machine's own sections and its devices', in the order of spec/wire.md
+ * §1.4, and the ledger's entries of what each took.
+ */
+
+import type { Clock } from '../base/clock.ts';
+import { inStreamOrder, type SourceDevice } from './device-sections.ts';
+import type { LedgerRecorder } from './ledger.ts';
+import { describeSection, type FullSection, machineSections, type StreamFraming, type VmState } from './savevm.ts';
+import type { ByteSink } from './transport/channel.ts';
+
+/** Devices' sections are numbered from here; the machine's own have QEMU's numbers, which are smaller. */
+const FIRST_DEVICE_SECTION_ID = 4;
+
+interface SectionHeader {
+  readonly id: number;
+  readonly idstr: string;
+  readonly instanceId: number;
+  readonly version: number;
+}
+
+/** Saves the sections of one machine. */
+export class SectionSaver {
+  readonly #devices: readonly SourceDevice[];
+  readonly #sink: ByteSink;
+  readonly #framing: StreamFraming;
+  readonly #ledger: LedgerRecorder;
+  readonly #clock: Clock;
+
+  constructor(deps: {
+    devices: readonly SourceDevice[];
+    sink: ByteSink;
+    framing: StreamFraming;
+    ledger: LedgerRecorder;
+    clock: Clock;
+  }) {
+    this.#devices = inStreamOrder(deps.devices);
+    this.#sink = deps.sink;
+    this.#framing = deps.framing;
+    this.#ledger = deps.ledger;
+    this.#clock = deps.clock;
+  }
+
+  /** The FULL sections of a stopped machine; their descriptions. Throws what a device that cannot be saved threw. */
+  async full(state: VmState, options: { storeGlobalState: boolean }): Promise<object[]> {
+    const [timer, ...others] = machineSections(options);
+    const described: object[] = [];
+    const own = async (section: FullSection) => {
+      await this.#send({ ...section, id: section.sectionId }, section.save(state));
+      described.push(describeSection(section));
+    };
+    await own(timer!); // every machine has it
+    // All devices save at once, each in its own thread; the stream has them in order.
+    const saves = this.#devices.map((device) => this.#save(device));
+    await Promise.all(saves);
+    for (const [index, device] of this.#devices.entries()) {
+      const { bytes, described: members, savedMs } = await saves[index]!;
+      const startMs = this.#clock.nowMs();
+      this.#ledger.add(device.id, 'queue', savedMs, startMs);
+      await this.#send({ ...device, id: FIRST_DEVICE_SECTION_ID + index }, bytes);
+      this.#ledger.add(device.id, 'wire', startMs, this.#clock.nowMs());
+      described.push({ name: device.idstr, instance_id: device.instanceId, ...members });
+    }
+    for (const section of others) await own(section);
+    return described;
+  }
+
+  async #save(device: SourceDevice) {
+    const startMs = this.#clock.nowMs();
+    const saved = await device.save();
+    const savedMs = this.#clock.nowMs();
+    this.#ledger.add(device.id, 'save', startMs, savedMs);
+    return { ...saved, savedMs };
+  }
+
+  async #send(section: SectionHeader, payload: Uint8Array): Promise<void> {
+    await this.#sink.write(this.#framing.sectionHeader('SECTION_FULL', section));
+    await this.#sink.write(payload);
+    await this.#sink.write(this.#framing.footer(section.id));
+  }
+}

@@ -1,0 +1,98 @@
+/** What two Switchovers tell each other beyond QEMU's return path, and that nobody else is believed. */
+
+import { describe, expect, test } from 'vitest';
+import { ManualClock } from '../../src/base/clock.ts';
+import { PeerKnowledge, PeerReporter } from '../../src/migration/peer-extension.ts';
+import { ReturnPathWriter, readReturnPath } from '../../src/migration/return-path.ts';
+import { PROBE_PING, PROBE_PONG } from '../../src/wire/extension.ts';
+import { LIMITS } from '../../src/wire/limits.ts';
+import { MemorySink, memorySource } from '../support/stream-loading.ts';
+
+const READY = { idstr: '0000:00:02.0/vfio', instanceId: 0, ready: true, preparationMs: 12.5, loadBytesPerSecond: 2e9 };
+
+/** Has a destination say something and a source of another clock hear it. */
+async function overheard(say: (reporter: PeerReporter) => Promise<void>, heardAtMs = 0) {
+  const sink = new MemorySink();
+  const theirs = new ManualClock();
+  theirs.advance(1_000_000);
+  await say(new PeerReporter(new ReturnPathWriter(sink), theirs));
+  const ours = new ManualClock();
+  ours.advance(heardAtMs);
+  const peer = new PeerKnowledge(ours);
+  const reading = readReturnPath({
+    source: memorySource(sink.bytes()),
+    uri: 'memory:',
+    blocks: [],
+    listener: {
+      pong: (value) => peer.pong(value),
+      switchoverAck: () => undefined,
+      extension: (name, data, at) => peer.heard(name, data, at),
+    },
+  });
+  return { peer, error: await reading.catch((reason: unknown) => reason) };
+}
+
+test('a Switchover is one that answers the probe with a value of its own', async () => {
+  const { peer } = await overheard((reporter) => reporter.hello());
+  expect(peer.isSwitchover).toBe(true);
+  expect(PROBE_PONG).not.toBe(PROBE_PING);
+});
+
+test('an echo of the probe, as a real QEMU sends it, proves nothing', () => {
+  const peer = new PeerKnowledge(new ManualClock());
+  peer.pong(PROBE_PING);
+  expect(peer.isSwitchover).toBe(false);
+});
+
+test("a device's readiness arrives whole", async () => {
+  const { peer } = await overheard(async (reporter) => {
+    await reporter.hello();
+    await reporter.readiness(READY);
+  });
+  expect(peer.device(READY.idstr, 0)).toEqual(READY);
+  expect(peer.device(READY.idstr, 1)).toBeUndefined();
+});
+
+test("the ledger's parts are told in the destination's time and read in the source's", async () => {
+  const { peer } = await overheard(async (reporter) => {
+    await reporter.hello();
+    await reporter.ledgerPart({ row: 'nic', phase: 'load', startMs: 1_000_010, endMs: 1_000_030 });
+  }, 40);
+  const [part] = peer.parts();
+  expect(part).toMatchObject({ row: 'nic', phase: 'load' });
+  expect(part?.startMs).toBeCloseTo(50);
+  expect(part?.endMs).toBeCloseTo(70);
+});
+
+describe('refused is', () => {
+  test('anything before the proof', async () => {
+    const { error } = await overheard((reporter) => reporter.readiness(READY));
+    expect(error).toMatchObject({ code: 'migration/return-path', details: { at: 0, field: 'message type' } });
+  });
+
+  test('a message shorter than its fields', () => {
+    const peer = new PeerKnowledge(new ManualClock());
+    peer.pong(PROBE_PONG);
+    expect(() => peer.heard('READINESS', new Uint8Array(5), 77)).toThrow(/byte 77, length of READINESS/);
+  });
+
+  test('a phase that there is not', () => {
+    const peer = new PeerKnowledge(new ManualClock());
+    peer.pong(PROBE_PONG);
+    const data = new Uint8Array(25);
+    data[8] = 200;
+    expect(() => peer.heard('LEDGER_PART', data, 0)).toThrow(/ledger phase: expected 0 to 6, got 200/);
+  });
+
+  test('more devices than the limit', () => {
+    const peer = new PeerKnowledge(new ManualClock());
+    peer.pong(PROBE_PONG);
+    const device = (n: number) => {
+      const data = new Uint8Array(29);
+      new DataView(data.buffer).setUint32(25, n);
+      return data;
+    };
+    for (let n = 0; n < LIMITS.PEER_DEVICES; n++) peer.heard('READINESS', device(n), 0);
+    expect(() => peer.heard('READINESS', device(LIMITS.PEER_DEVICES), 0)).toThrow(/PEER_DEVICES/);
+  });
+});

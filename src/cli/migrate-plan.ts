@@ -10,6 +10,7 @@ export interface MigrateFlags {
   readonly machine: string;
   readonly memory: string;
   readonly guest: readonly string[];
+  readonly device: readonly string[];
   readonly fill: Fill;
   readonly seed: string;
   readonly transport: 'tcp' | 'unix';
@@ -33,6 +34,8 @@ export interface MigrationPlan {
   readonly machineType: string;
   readonly ramBytes: number;
   readonly guests: readonly PlannedGuest[];
+  /** Arguments of `-device`, the same for both machines. */
+  readonly devices: readonly string[];
   readonly fill: Fill;
   readonly seed: number;
   readonly transport: 'tcp' | 'unix';
@@ -59,6 +62,7 @@ export function planOf(flags: MigrateFlags): MigrationPlan {
     machineType: flags.machine,
     ramBytes,
     guests: flags.guest.map((text, index) => planGuest({ text, index, ramBytes })),
+    devices: flags.device,
     fill: flags.fill,
     seed: Number(flags.seed),
     transport: flags.transport,

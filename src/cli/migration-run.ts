@@ -68,6 +68,7 @@ class MigrationRun {
       'none',
     ];
     for (const guest of this.#plan.guests) base.push('-object', guest.object);
+    for (const device of this.#plan.devices) base.push('-device', device);
     await using source = await this.#start('source', [...base, ...loader]);
     await using destination = await this.#start('destination', [...base, '-incoming', 'defer']);
     await rm(join(this.#directory, 'fill'), { force: true });

@@ -75,6 +75,12 @@ function declareMigrate(program: Command, end: (code: number) => void): void {
     .addOption(new Option('--machine <type>', 'machine type').choices(MACHINE_TYPES).default('harness'))
     .option('--memory <size>', 'guest RAM', '512MiB')
     .option('--guest <type,…>', 'what a vCPU runs, e.g. sweep,rate=200MiB; may be repeated', collect, [])
+    .option(
+      '--device <driver,…>',
+      'a device by name or by the path of its file, with its properties; may be repeated',
+      collect,
+      [],
+    )
     .addOption(new Option('--fill <kind>', 'what RAM holds before the guest starts').choices(FILLS).default('none'))
     .option('--seed <number>', 'seed of the fill', '1')
     .addOption(new Option('--transport <kind>', 'how the two are connected').choices(['tcp', 'unix']).default('tcp'))

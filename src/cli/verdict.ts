@@ -2,7 +2,9 @@
 
 import { EXIT_CODES } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
+import type { Ledger } from '../migration/ledger.ts';
 import type { MigrationInfo } from '../migration/vm-control.ts';
+import { formatLedger } from './ledger-table.ts';
 
 /** One guest's invariant after it ran on the destination. */
 export interface GuestOutcome {
@@ -42,6 +44,8 @@ export interface MigrationVerdict {
   readonly guests: readonly GuestOutcome[];
   /** Whether the guest went on writing on the destination; null when none writes. */
   readonly guestContinued: boolean | null;
+  /** Where the downtime went; null when the machine is one that QEMU has too. */
+  readonly ledger: Ledger | null;
 }
 
 /** Draws the conclusion: pass when RAM is equal, every guest's invariant holds and a writing guest went on. */
@@ -64,6 +68,7 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
     destinationSha256: seen.destinationSha256,
     guests: seen.guests,
     guestContinued: seen.continued ?? null,
+    ledger: info['x-switchover']?.ledger ?? null,
   };
 }
 
@@ -99,5 +104,6 @@ export function formatVerdict(verdict: MigrationVerdict, paint = (text: string, 
   }
   rows.push(['verdict', yes(verdict.verdict === 'pass', verdict.verdict)]);
   const width = Math.max(...rows.map(([label]) => label.length));
-  return rows.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
+  const table = rows.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
+  return verdict.ledger === null ? table : `${formatLedger(verdict.ledger)}\n${table}`;
 }

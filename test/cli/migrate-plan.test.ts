@@ -5,6 +5,7 @@ const FLAGS: MigrateFlags = {
   machine: 'harness',
   memory: '512MiB',
   guest: [],
+  device: [],
   fill: 'none',
   seed: '1',
   transport: 'tcp',

@@ -1,4 +1,9 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
+
+// As bin/switchover.js does: a thread of ours then starts in 40 ms instead of 150, and tests start thousands.
+process.env['NODE_COMPILE_CACHE'] ??= join(tmpdir(), 'node-compile-cache');
 
 /** Three projects: unit (fast, no QEMU), e2e (whole processes), interop (a real QEMU; skipped with a reason without one). */
 export default defineConfig({

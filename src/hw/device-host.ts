@@ -144,7 +144,15 @@ export class DeviceHost {
     if (this.#running) return;
     this.#running = true;
     this.#ram.writable = true;
-    await device.start?.();
+    try {
+      await device.start?.();
+    } catch (error) {
+      // It does not run, and may be asked to start again.
+      for (const timer of this.#timers) timer.hold();
+      this.#running = false;
+      this.#ram.writable = false;
+      throw error;
+    }
     for (const timer of this.#timers) timer.resume();
   }
 

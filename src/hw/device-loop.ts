@@ -2,18 +2,31 @@
 
 import { messageOf } from '../base/errors.ts';
 import { Transferred, type WorkerPort } from '../threads/worker-port.ts';
-import type { DeviceLog } from './device.ts';
+import type { DeviceDefinition, DeviceLog } from './device.ts';
 import { DeviceHost, type SavedState } from './device-host.ts';
 import { loadDevice } from './device-registry.ts';
 import type { DeviceEvent, DeviceThreadData } from './device-thread.ts';
 import { IrqLines } from './irq.ts';
 import { SharedTime } from './virtual-time.ts';
 
-/** Runs until the owner closes the port. Throws what keeps the device from being created. */
+/** Runs until the owner closes the port; its first request is `create`. Throws `device/module`. */
 export async function runDevice(data: DeviceThreadData, port: WorkerPort): Promise<void> {
+  const definition = await loadDevice(data.module);
+  let host: Promise<DeviceHost> | undefined;
+  // The device's deadline begins here: what came before is the machine's own time.
+  port.ready();
+  await port.serve(async (kind, payload) => {
+    if (kind !== 'create') return moved(kind, await (await host!).handle(kind, payload)); // create comes first
+    host = createHost(definition, data, port);
+    await host;
+    return undefined;
+  });
+}
+
+function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: WorkerPort): Promise<DeviceHost> {
   const emit = (event: DeviceEvent) => port.emit(event);
-  const host = await DeviceHost.create({
-    definition: await loadDevice(data.module),
+  return DeviceHost.create({
+    definition,
     id: data.id,
     properties: data.properties,
     ram: data.ram,
@@ -22,8 +35,6 @@ export async function runDevice(data: DeviceThreadData, port: WorkerPort): Promi
     log: portLog(emit),
     onFailure: (error) => emit({ type: 'failure', why: messageOf(error) }),
   });
-  port.ready();
-  await port.serve(async (kind, payload) => moved(kind, await host.handle(kind, payload)));
 }
 
 /** States may be large: they move to the machine's thread instead of being copied. */

@@ -53,23 +53,29 @@ export class DeviceSet {
     throw new HarnessError('device/unknown', { device: id, known });
   }
 
-  /** The machine begins to run. */
-  async start(): Promise<void> {
-    await Promise.all(this.devices.map(({ thread }) => thread.start()));
+  /** The machine begins to run. Throws what the first device that cannot threw, once every device has answered. */
+  start(): Promise<void> {
+    return this.#all((thread) => thread.start());
   }
 
-  /** The machine stops. */
-  async stop(): Promise<void> {
-    await Promise.all(this.devices.map(({ thread }) => thread.stop()));
+  /** The machine stops. Throws as `start` does. */
+  stop(): Promise<void> {
+    return this.#all((thread) => thread.stop());
   }
 
-  /** Every device back to power-on. */
-  async reset(): Promise<void> {
-    await Promise.all(this.devices.map(({ thread }) => thread.reset()));
+  /** Every device back to power-on. Throws as `start` does. */
+  reset(): Promise<void> {
+    return this.#all((thread) => thread.reset());
   }
 
   /** Ends all threads. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.devices.map(({ thread }) => thread[Symbol.asyncDispose]()));
+  }
+
+  async #all(ask: (thread: DeviceThread) => Promise<unknown>): Promise<void> {
+    const outcomes = await Promise.allSettled(this.devices.map(({ thread }) => ask(thread)));
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
   }
 }

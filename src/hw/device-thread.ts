@@ -4,7 +4,7 @@
  * the next migration go on. Protocol: device-host.ts.
  */
 
-import { HarnessError, isHarnessError, messageOf } from '../base/errors.ts';
+import { HarnessError, isHarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ManagedWorker } from '../threads/managed-worker.ts';
 import { workerUrl } from '../threads/worker-url.ts';
@@ -58,7 +58,7 @@ export class DeviceThread {
   #running = false;
   #closed = false;
 
-  /** Starts the thread and creates the device in it. Throws `device/failed`. */
+  /** Starts the thread and creates the device in it. Throws `device/failed`, `device/module`. */
   static async start(options: {
     config: DeviceConfig;
     ram: RamShare;
@@ -143,17 +143,15 @@ export class DeviceThread {
     payload: unknown,
     options: { transfer?: readonly ArrayBuffer[]; deadlineMs?: number } = {},
   ): Promise<unknown> {
-    const worker = await this.#worker;
-    const { transfer = [], deadlineMs = this.#deadlineMs } = options;
+    const asked = this.#worker;
+    let worker: ManagedWorker | undefined;
     try {
-      return await worker.request(kind, payload, { deadlineMs, transfer });
-    } catch (cause) {
-      if (!isHarnessError(cause, 'thread/timeout') && !isHarnessError(cause, 'thread/failed')) throw cause;
-      this.#replace(worker);
-      const why = isHarnessError(cause, 'thread/timeout')
-        ? `it did not answer within ${deadlineMs} ms`
-        : `its thread ended: ${cause.details.why}`;
-      throw new HarnessError('device/failed', { device: this.id, handler: kind, why }, { cause });
+      worker = await asked;
+      return await this.#exchange(worker, kind, payload, options);
+    } catch (error) {
+      // The device refused, and is there for the next request; or its thread hangs, is gone or never came.
+      if (worker === undefined || isThreadError((error as Error).cause)) this.#replace(asked, worker);
+      throw error;
     }
   }
 
@@ -180,43 +178,70 @@ export class DeviceThread {
   }
 
   async #spawn(): Promise<ManagedWorker> {
+    const worker = await ManagedWorker.start({
+      name: this.id,
+      url: workerUrl('device'),
+      data: this.#data,
+      onEvent: (event) => this.#heard(event as DeviceEvent), // workers/device.ts sends nothing else
+    });
     try {
-      return await ManagedWorker.start({
-        name: this.id,
-        url: workerUrl('device'),
-        data: this.#data,
-        startMs: this.#deadlineMs,
-        onEvent: (event) => this.#heard(event as DeviceEvent), // workers/device.ts sends nothing else
-      });
-    } catch (cause) {
-      if (isHarnessError(cause, 'device/failed') || isHarnessError(cause, 'device/module')) throw cause;
-      throw new HarnessError('device/failed', { device: this.id, handler: 'create', why: messageOf(cause) }, { cause });
+      await this.#exchange(worker, 'create', undefined);
+      return worker;
+    } catch (error) {
+      await worker[Symbol.asyncDispose]();
+      throw error;
     }
   }
 
-  /** A new thread for a device whose own hangs or is gone. */
-  #replace(failed: ManagedWorker): void {
-    if (this.#closed) return;
-    const replacing = (async () => {
-      await failed[Symbol.asyncDispose]();
-      const worker = await this.#spawn();
-      const deadlineMs = this.#deadlineMs;
-      if (this.#lastState !== undefined) {
-        await worker.request('load', { ...this.#lastState, bytes: this.#lastState.bytes.slice() }, { deadlineMs });
-      }
-      if (this.#running) await worker.request('start', undefined, { deadlineMs });
-      this.#log.warn(
-        { hasState: this.#lastState !== undefined },
-        'the device got a new thread and its last known state',
-      );
-      return worker;
-    })();
-    replacing.catch((error) => this.#log.error({ err: error }, 'the device could not be started again'));
-    this.#worker = replacing;
+  /** One request; what goes wrong with the thread becomes `device/failed` with the thread's error as cause. */
+  async #exchange(
+    worker: ManagedWorker,
+    kind: string,
+    payload: unknown,
+    options: { transfer?: readonly ArrayBuffer[]; deadlineMs?: number } = {},
+  ): Promise<unknown> {
+    const { transfer = [], deadlineMs = this.#deadlineMs } = options;
+    try {
+      return await worker.request(kind, payload, { deadlineMs, transfer });
+    } catch (cause) {
+      if (!isThreadError(cause)) throw cause;
+      const why =
+        cause.code === 'thread/timeout'
+          ? `it did not answer within ${deadlineMs} ms`
+          : `its thread ended: ${(cause as HarnessError<'thread/failed'>).details.why}`;
+      throw new HarnessError('device/failed', { device: this.id, handler: kind, why }, { cause });
+    }
+  }
+
+  /** A new thread instead of `asked`, unless an earlier request that failed with it has seen to that. */
+  #replace(asked: Promise<ManagedWorker>, failed: ManagedWorker | undefined): void {
+    if (this.#closed || this.#worker !== asked) return;
+    this.#worker = this.#restart(failed);
+    this.#worker.catch((error) => this.#log.error({ err: error }, 'the device could not be started again'));
+  }
+
+  async #restart(failed: ManagedWorker | undefined): Promise<ManagedWorker> {
+    await failed?.[Symbol.asyncDispose]();
+    for (let line = 0; line < this.irqs.count; line += 1) this.irqs.line(line).set(false);
+    const worker = await this.#spawn();
+    const state = this.#lastState;
+    try {
+      if (state !== undefined) await this.#exchange(worker, 'load', { ...state, bytes: state.bytes.slice() });
+      if (this.#running) await this.#exchange(worker, 'start', undefined);
+    } catch (error) {
+      await worker[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#log.warn({ hasState: state !== undefined }, 'the device got a new thread and its last known state');
+    return worker;
   }
 
   #heard(event: DeviceEvent): void {
     if (event.type === 'log') this.#log[event.level](event.fields, event.message);
     else this.#log.error({ why: event.why }, 'the device failed');
   }
+}
+
+function isThreadError(error: unknown): error is HarnessError<'thread/timeout'> | HarnessError<'thread/failed'> {
+  return isHarnessError(error, 'thread/timeout') || isHarnessError(error, 'thread/failed');
 }

@@ -76,12 +76,33 @@ export class Machine {
     return this.#time.running;
   }
 
-  /** Lets every device and every vCPU run. Throws `device/failed` when a device cannot. */
+  /** Lets every device and every vCPU run. Throws `device/failed` when a device cannot; the machine is then stopped. */
   async start(): Promise<void> {
     const [vcpus, devices] = await Promise.all([this.#vcpus, this.#devices]);
     this.#time.start();
-    await devices.start();
+    try {
+      await devices.start();
+    } catch (error) {
+      await devices.stop().catch(() => undefined); // the first failure is the one to tell
+      this.#time.stop();
+      throw error;
+    }
     for (const vcpu of vcpus) vcpu.start();
+  }
+
+  /**
+   * Lets a machine go on that was stopped for a migration which failed: the vCPUs run whatever becomes of the devices.
+   * Resolves with the error of a device that does not run.
+   */
+  async goOn(): Promise<Error | undefined> {
+    const [vcpus, devices] = await Promise.all([this.#vcpus, this.#devices]);
+    this.#time.start();
+    const failed = await devices.start().then(
+      () => undefined,
+      (error: Error) => error,
+    );
+    for (const vcpu of vcpus) vcpu.start();
+    return failed;
   }
 
   /**

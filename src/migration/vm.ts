@@ -223,9 +223,14 @@ export class Vm implements VmControl {
     try {
       await this.#machine.stop();
     } catch (error) {
-      if (isLive(this.#runState)) await this.#machine.start();
+      if (isLive(this.#runState)) await this.#goOn();
       throw error;
     }
+  }
+
+  async #goOn(): Promise<void> {
+    const failed = await this.#machine.goOn();
+    if (failed !== undefined) this.#log.error({ err: failed }, 'the guest goes on without a device');
   }
 
   async #vcpuFailed(error: Error): Promise<void> {
@@ -374,8 +379,9 @@ export class Vm implements VmControl {
         const before = this.#stateBeforeSwitchover;
         this.#stateBeforeSwitchover = undefined;
         if (before === undefined || this.#runState !== 'finish-migrate' || this.#ending !== undefined) return;
-        if (before === 'running' || before === 'suspended') await this.#start(before);
-        else this.#runState = before;
+        if (before === 'running') await this.#goOn();
+        this.#runState = before;
+        if (isLive(before)) this.#emit({ name: 'RESUME' });
       },
       handedOver: () => {
         this.#stateBeforeSwitchover = undefined;

@@ -1,6 +1,6 @@
 /** A machine in this process whose events are written down in the notation of oracles/events.json: `M:active`, `PASS:1`, `STOP`. */
 
-import { silentLogger } from '../../src/base/log.ts';
+import { type Logger, silentLogger } from '../../src/base/log.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import { parseGuestOption } from '../../src/hw/guest/guest-options.ts';
 import { IDLE_CONTEXT } from '../../src/migration/options/capabilities.ts';
@@ -16,6 +16,8 @@ export interface WatchedVmOptions {
   readonly guest?: string;
   readonly devices?: readonly DeviceConfig[];
   readonly deviceDeadlineMs?: number;
+  /** Default: says nothing. */
+  readonly log?: Logger;
   /** Without `-S`. */
   readonly running?: boolean;
   /** Waits here for a migration, with exit-on-error off. */
@@ -48,7 +50,7 @@ export class WatchedVm implements AsyncDisposable {
       devices: options.devices ?? [],
       ...(options.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: options.deviceDeadlineMs }),
       options: migrationOptions,
-      log: silentLogger,
+      log: options.log ?? silentLogger,
       ...(incoming === undefined ? {} : { incoming: 'defer' }),
     };
     // Content comes before the guest, which then starts as `cont` starts it.

@@ -7,6 +7,7 @@
  *   8 ADDRESS write: stores COUNT there in guest memory
  */
 
+import { existsSync, writeFileSync } from 'node:fs';
 import { HarnessError } from '../../../src/base/errors.ts';
 import {
   choice,
@@ -16,6 +17,7 @@ import {
   type DeviceTimer,
   defineDevice,
   type RegisterAccess,
+  text,
 } from '../../../src/hw/device.ts';
 import type { StateSchema } from '../../../src/hw/vmstate/schema.ts';
 
@@ -59,11 +61,12 @@ const STATE: StateSchema<CounterState> = {
   describe: () => ({ vmsd_name: 'counter', version: 1, fields: [{ name: 'data', type: 'buffer', size: BYTES }] }),
 };
 
-const HANDLERS = ['none', 'create', 'read', 'write', 'save', 'load', 'start', 'stop', 'reset', 'close'] as const;
 const PROPERTIES = {
   count: count(0, 'what it counts from'),
-  fault: choice(HANDLERS, 'none', 'the handler that misbehaves'),
-  how: choice(['throw', 'hang', 'exit'], 'throw', 'what it does then'),
+  fault: text('', 'the handler that misbehaves; several are joined with +'),
+  how: choice(['throw', 'hang', 'spin', 'exit'], 'throw', 'what it does then'),
+  after: count(0, 'how many calls of each handler go well first'),
+  once: text('', 'a path: it makes PATH-HANDLER when the handler misbehaves, which where that file is it does not'),
 };
 
 class Counter implements Device<CounterState> {
@@ -71,6 +74,7 @@ class Counter implements Device<CounterState> {
   readonly #timer: DeviceTimer;
   #count: number;
   #periodMs = 0;
+  readonly #calls = new Map<string, number>();
 
   constructor(context: DeviceContext<typeof PROPERTIES>) {
     this.#context = context;
@@ -134,12 +138,19 @@ class Counter implements Device<CounterState> {
     this.#setPeriod(this.#periodMs);
   }
 
-  #maybe(handler: (typeof HANDLERS)[number]): void {
-    const { fault, how } = this.#context.properties;
-    if (fault !== handler) return;
+  #maybe(handler: keyof Device | 'create'): void {
+    const { fault, how, after, once } = this.#context.properties;
+    if (!fault.split('+').includes(handler)) return;
+    const calls = (this.#calls.get(handler) ?? 0) + 1;
+    this.#calls.set(handler, calls);
+    const mark = `${once}-${handler}`;
+    if (calls <= after || (once !== '' && existsSync(mark))) return;
+    if (once !== '') writeFileSync(mark, '');
     if (how === 'throw') throw new Error(`told to fail in ${handler}`);
     if (how === 'exit') process.exit(3);
-    for (;;); // hangs for good
+    // Hangs for good, without a processor's time or with.
+    if (how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    for (;;);
   }
 }
 

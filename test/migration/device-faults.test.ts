@@ -1,0 +1,302 @@
+/**
+ * A device that throws, hangs or ends its thread, in each handler and on either side of a migration: the error names it,
+ * the guest of the source goes on unharmed, the next migration succeeds, and nothing is left behind.
+ */
+
+import { readdirSync } from 'node:fs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { createLogger } from '../../src/base/log.ts';
+import { COUNTER, counterConfig } from '../support/counter-config.ts';
+import { machinePair } from '../support/machine-pair.ts';
+import { type TempDir, tempDir } from '../support/temp.ts';
+import { turn, turnUntil, WatchedVm } from '../support/watched-vm.ts';
+
+const DEADLINE_MS = 1_000;
+const HOWS = ['throw', 'hang', 'exit'] as const;
+type How = (typeof HOWS)[number];
+type Properties = Readonly<Record<string, string>>;
+
+/** Every machine here: a sweeping guest, a device that may misbehave, and one that never does. */
+const COMMON = {
+  machineType: 'harness',
+  guest: 'guest-sweep,id=g',
+  deviceDeadlineMs: DEADLINE_MS,
+  capabilities: ['return-path'],
+} as const;
+const devices = (bad: Properties = {}) => [
+  counterConfig('bad', { count: '3', ...bad }),
+  counterConfig('good', { count: '4' }),
+];
+const faulty = (dir: TempDir, bad: Properties) => devices({ once: dir.file('did'), ...bad });
+const counts = async ({ vm }: WatchedVm) => [
+  await (await vm.device('bad')).read(COUNTER.COUNT),
+  await (await vm.device('good')).read(COUNTER.COUNT),
+];
+
+/** The guest runs and its RAM is as it left it. */
+async function expectGuestGoesOn({ vm }: WatchedVm): Promise<void> {
+  await turnUntil(() => vm.queryStatus().status === 'running'); // a migration's status comes first, as in QEMU
+  await turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail))); // it has begun
+  await vm.stop();
+  expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
+  const before = Buffer.from(vm.ram.bytes);
+  await vm.cont();
+  await turnUntil(() => !before.equals(vm.ram.bytes));
+}
+
+/** A migration to a machine without faults completes, and guest and devices are there. */
+async function expectNextSucceeds(source: WatchedVm, dir: TempDir, bad = 3): Promise<void> {
+  const uri = `unix:${dir.file('next')}`;
+  await using destination = await WatchedVm.start({ ...COMMON, devices: devices(), running: true, incoming: uri });
+  const mark = source.events.length;
+  await source.vm.migrate({ uri });
+  expect(await source.ended(mark)).toBe('completed');
+  await destination.event(['RESUME']);
+  expect(await counts(destination)).toEqual([bad, 4]);
+  await expectGuestGoesOn(destination);
+}
+
+beforeAll(async () => {
+  await using dir = await tempDir();
+  await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
+  await expectNextSucceeds(source, dir); // whatever is loaded and started once is there before anything is counted
+});
+
+describe.concurrent('on the source, a device that fails in', () => {
+  test.each(HOWS)('stop, then in save (%s), fails two migrations by its name', async (how) => {
+    await using dir = await tempDir();
+    await using source = await WatchedVm.start({
+      ...COMMON,
+      devices: faulty(dir, { fault: 'stop+save', how }),
+      running: true,
+    });
+    for (const fault of ['stop', 'save']) {
+      const uri = `unix:${dir.file(fault)}`;
+      await using _ = await WatchedVm.start({ ...COMMON, devices: devices(), running: true, incoming: uri });
+      const mark = source.events.length;
+      await source.vm.migrate({ uri });
+      expect(await source.ended(mark)).toBe('failed');
+      expect(source.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in '${fault}'`);
+      await expectGuestGoesOn(source);
+      expect(await counts(source)).toEqual([3, 4]);
+    }
+    await expectNextSucceeds(source, dir);
+  });
+
+  test.each(HOWS)('start after a failed migration (%s) is logged and does not hold the guest', async (how) => {
+    await using dir = await tempDir();
+    const log = recordingLog();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: faulty(dir, { fault: 'start', after: '1', how }), log: log.logger },
+      destination: { devices: devices({ fault: 'load' }) },
+    });
+    await pair.source.vm.migrate({ uri: pair.uri });
+    expect(await pair.source.ended()).toBe('failed');
+    await pair.source.event(['RESUME']);
+    expect(log.text()).toMatch(`device 'bad' failed in 'start'`);
+    await expectGuestGoesOn(pair.source);
+    await expectNextSucceeds(pair.source, dir);
+  });
+
+  test.each(['hang', 'exit'] as const)('what it did last (%s), and in load as its thread is replaced', async (how) => {
+    await using dir = await tempDir();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: faulty(dir, { fault: 'read+load', how }) },
+      destination: { devices: devices({ fault: 'load' }) },
+    });
+    const bad = await pair.source.vm.device('bad');
+    await bad.write(COUNTER.COUNT, 8);
+    await pair.source.vm.migrate({ uri: pair.uri });
+    expect(await pair.source.ended()).toBe('failed');
+    await pair.source.event(['RESUME']);
+    await expect(bad.read(COUNTER.COUNT)).rejects.toThrow(`device 'bad' failed in 'read'`);
+    await expect(bad.read(COUNTER.COUNT)).rejects.toThrow(`device 'bad' failed in 'load'`);
+    expect(await counts(pair.source)).toEqual([8, 4]); // what it saved for the failed migration
+    await expectNextSucceeds(pair.source, dir, 8);
+  });
+});
+
+describe.concurrent('on the destination, a device that fails in', () => {
+  test.each(HOWS)('load, or in start (%s), fails the migration on both sides', async (how) => {
+    await using dir = await tempDir();
+    await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
+    for (const fault of ['load', 'start']) {
+      const uri = `unix:${dir.file(fault)}`;
+      const bad = devices({ fault, how });
+      await using destination = await WatchedVm.start({ ...COMMON, devices: bad, running: true, incoming: uri });
+      const mark = source.events.length;
+      await source.vm.migrate({ uri });
+      expect(await source.ended(mark)).toBe('failed');
+      await destination.event(['M:failed']);
+      expect(destination.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in '${fault}'`);
+      expect(destination.vm.queryStatus().status).not.toBe('running');
+      await expectGuestGoesOn(source);
+      expect(await counts(source)).toEqual([3, 4]);
+    }
+    await expectNextSucceeds(source, dir);
+  });
+
+  test.each(HOWS)('read before the migration (%s) does not spoil it', async (how) => {
+    await using dir = await tempDir();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: devices() },
+      destination: { devices: faulty(dir, { fault: 'read', how }) },
+    });
+    await expect(counts(pair.destination)).rejects.toThrow(`device 'bad' failed in 'read'`);
+    await pair.source.vm.migrate({ uri: pair.uri });
+    expect(await pair.source.ended()).toBe('completed');
+    await pair.destination.event(['RESUME']);
+    expect(await counts(pair.destination)).toEqual([3, 4]);
+    await expectGuestGoesOn(pair.destination);
+  });
+
+  test.each(HOWS)('read, or in stop (%s), after the migration fails that request only', async (how) => {
+    await using dir = await tempDir();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: devices({ count: '9' }) },
+      destination: { devices: faulty(dir, { fault: 'read+stop', how }) },
+    });
+    await pair.source.vm.migrate({ uri: pair.uri });
+    expect(await pair.source.ended()).toBe('completed');
+    await pair.destination.event(['RESUME']);
+    for (const fault of ['read', 'stop']) {
+      await expect(asked(pair.destination, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
+      expect(await counts(pair.destination)).toEqual([9, 4]); // a new thread got the state that had arrived
+    }
+    await expectGuestGoesOn(pair.destination);
+    await expectNextSucceeds(pair.destination, dir, 9);
+  });
+});
+
+describe.concurrent('on a machine that does not migrate, a device that fails in', () => {
+  const handlers = ['read', 'write', 'reset', 'stop'];
+  test.each(HOWS)(`${handlers.join(', in ')} (%s) fails that request only`, async (how) => {
+    await using dir = await tempDir();
+    const bad = faulty(dir, { fault: handlers.join('+'), how });
+    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    for (const fault of handlers) {
+      await expect(asked(machine, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
+      expect(await counts(machine)).toEqual([3, 4]);
+    }
+    await expectGuestGoesOn(machine);
+    await expectNextSucceeds(machine, dir);
+  });
+
+  test.each(HOWS)('start (%s) leaves it stopped, and it can be started again', async (how) => {
+    await using dir = await tempDir();
+    const bad = faulty(dir, { fault: 'start', how, after: '1' });
+    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    await machine.vm.stop();
+    await expect(machine.vm.cont()).rejects.toThrow(`device 'bad' failed in 'start'`);
+    expect(machine.vm.queryStatus().status).toBe('paused');
+    await machine.vm.cont();
+    await expectGuestGoesOn(machine);
+  });
+
+  test.each(HOWS)('create (%s) keeps its machine from being made, by its name', async (how) => {
+    await expect(WatchedVm.start({ ...COMMON, devices: devices({ fault: 'create', how }) })).rejects.toThrow(
+      /device 'bad' failed in 'create'/,
+    );
+  });
+
+  test.each(HOWS)('close (%s) does not hold up the end', async (how) => {
+    const log = recordingLog();
+    const machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'close', how }), log: log.logger });
+    await machine[Symbol.asyncDispose]();
+    expect(log.text()).toMatch(how === 'throw' ? /'bad'.*failed in 'close'/ : /thread 'bad'/);
+  });
+});
+
+test('requests that wait for the same dead thread get one new thread between them', async () => {
+  await using dir = await tempDir();
+  const fault = { fault: 'read', how: 'exit' };
+  await using machine = await WatchedVm.start({ ...COMMON, devices: faulty(dir, fault), running: true });
+  const before = threadCount();
+  const bad = await machine.vm.device('bad');
+  const outcomes = await Promise.allSettled([1, 2, 3].map(() => bad.read(COUNTER.COUNT)));
+  expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+  expect(await bad.read(COUNTER.COUNT)).toBe(3);
+  expect(threadCount()).toBe(before);
+});
+
+describe('nothing is left behind:', () => {
+  /** Counted after the first machine of this file had come and gone, so what is loaded once is in it. */
+  let before: { threads: number; descriptors: number };
+  beforeAll(async () => {
+    await settled();
+    before = { threads: threadCount(), descriptors: descriptorCount() };
+  });
+
+  test('threads and descriptors are as many after faults as before', async () => {
+    await replacedOnce('hang');
+    await replacedOnce('exit');
+    await settled();
+    expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(before);
+  });
+
+  test('memory does not grow with the number of threads that were replaced', async () => {
+    await using machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'read', how: 'exit' }) });
+    const bad = await machine.vm.device('bad');
+    const lose = async (threads: number) => {
+      for (let lost = 0; lost < threads; lost += 1) await bad.read(COUNTER.COUNT).catch(() => undefined);
+    };
+    await lose(8);
+    const rssBytes = process.memoryUsage.rss();
+    await lose(24);
+    expect(process.memoryUsage.rss() - rssBytes).toBeLessThan(48 << 20); // 24 threads that stayed would have 5 MiB each, or more
+  });
+});
+
+/** The request that makes a machine use this handler of its devices. */
+async function asked(machine: WatchedVm, handler: string): Promise<unknown> {
+  const bad = await machine.vm.device('bad');
+  switch (handler) {
+    case 'read':
+      return bad.read(COUNTER.COUNT);
+    case 'write':
+      return bad.write(COUNTER.COUNT, 3);
+    case 'reset':
+      return machine.vm.reset();
+    case 'stop':
+      return machine.vm.stop();
+    default:
+      throw new Error(`no request for ${handler}`);
+  }
+}
+
+async function replacedOnce(how: How): Promise<void> {
+  await using dir = await tempDir();
+  await using pair = await machinePair({
+    common: COMMON,
+    source: { devices: faulty(dir, { fault: 'save', how }) },
+    destination: { devices: devices() },
+  });
+  await pair.source.vm.migrate({ uri: pair.uri });
+  expect(await pair.source.ended()).toBe('failed');
+  await expectNextSucceeds(pair.source, dir);
+}
+
+function threadCount(): number {
+  return readdirSync('/proc/self/task').length;
+}
+
+function descriptorCount(): number {
+  return readdirSync('/proc/self/fd').length;
+}
+
+/** Lets closed sockets and ended threads go. */
+async function settled(): Promise<void> {
+  for (let turns = 0; turns < 50; turns += 1) await turn();
+}
+
+function recordingLog() {
+  const lines: string[] = [];
+  return {
+    logger: createLogger({ level: 'warn', stream: { write: (line) => lines.push(line) } }),
+    text: () => lines.join(''),
+  };
+}

@@ -1,9 +1,10 @@
 /** Gives the event loop a turn from time to time in loops that might never wait for anything. */
 
+import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** How long one stretch of work may keep the event loop (ms): QMP answers and timers wait that long at most. */
-const STRETCH_MS = 1;
+const STRETCH_MS = 4;
 
 /** One per busy loop. */
 export class Breather {

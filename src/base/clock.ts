@@ -1,5 +1,6 @@
 /** Time as a dependency: code that measures or waits takes a Clock, and tests crank one by hand. */
 
+import { performance } from 'node:perf_hooks'; // the global loads it at its first use, within somebody's first migration
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Monotonic milliseconds, and waiting that an AbortSignal can end. */

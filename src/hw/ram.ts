@@ -32,7 +32,8 @@ const SLOT = {
 };
 const NAME_OFFSET = 32;
 const HEADERS_OFFSET = 512;
-const HEADERS_BYTES = 32_768;
+/** Holds the records of 14,000 zero pages: with fewer a write every half millisecond costs more than the records. */
+const HEADERS_BYTES = 131_072;
 const IOV_OFFSET = HEADERS_OFFSET + HEADERS_BYTES;
 const SCRATCH_BYTES = IOV_OFFSET + IOV_MAX * 16;
 /** Pages per group: the kernels work on 32 at a time. */
@@ -237,6 +238,8 @@ export class RamBlock {
     const headersBase = this.#scratchBase === 0 ? 0 : this.#scratchBase + HEADERS_OFFSET;
     const iov = this.#scratchOffset + IOV_OFFSET;
     const lastEntry = Math.min(IOV_MAX - 2 * GROUP - 1, options.maxPages * 2 - 2);
+    // Records count like the pages that a rate limit allows.
+    const headerBytes = Math.min(HEADERS_BYTES, Math.max(1, options.maxPages) * PAGE_SIZE) - GROUP_HEADER_BYTES;
     let group = options.firstPage / GROUP;
     for (;;) {
       group = this.#bitmap.nextGroup(this.#pendingOffset, group, this.#groups);
@@ -250,7 +253,7 @@ export class RamBlock {
       this.#pending[group] = this.#pending[group]! & ~mask;
       if (this.#pending[group] !== 0) break;
       group += 1;
-      if (slots[SLOT.IOV_COUNT]! > lastEntry || slots[SLOT.HEADER_USED]! > HEADERS_BYTES - GROUP_HEADER_BYTES) break;
+      if (slots[SLOT.IOV_COUNT]! > lastEntry || slots[SLOT.HEADER_USED]! > headerBytes) break;
     }
     this.#bitmap.finish(this.#scratchOffset, iov, headersBase);
     const batch = this.#batch();

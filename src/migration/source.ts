@@ -296,18 +296,18 @@ export class SourceMigration {
     await sink.flush();
     await this.#delivered();
     this.#goOn();
-    this.#stats.completed();
-    this.#account();
     this.#status.move('completed');
     this.#machine.handedOver();
     const { totalMs, downtimeMs, dirtySyncCount } = this.#stats;
     this.#log.info({ totalMs, downtimeMs, dirtySyncCount }, 'migration completed');
   }
 
-  /** The destination said it loaded everything, or, without a return path, the bytes are out. */
+  /** The destination said it loaded everything, or, without a return path, the bytes are out; the clocks stop there. */
   async #delivered(): Promise<void> {
-    if (this.#returnPath === undefined) return this.#connected().close();
-    await this.#returnPath.finalStatus(this.#abort.signal);
+    await this.#returnPath?.finalStatus(this.#abort.signal);
+    this.#stats.completed();
+    this.#account();
+    if (this.#returnPath === undefined) await this.#connected().close();
   }
 
   /** Closes the ledger of the downtime: our parts, the destination's if it told them, and the news of the end. */

@@ -8,6 +8,7 @@ import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
 import { createLogger } from '../../base/log.ts';
 import { parseGuestOption } from '../../hw/guest/guest-options.ts';
 import { MigrationOptions } from '../../migration/options/options.ts';
+import { rehearse } from '../../migration/rehearsal.ts';
 import { Vm } from '../../migration/vm.ts';
 import { parseMonitors } from '../../qmp/monitor-options.ts';
 import { QmpServer } from '../../qmp/server.ts';
@@ -71,7 +72,9 @@ async function runMachine(options: VmOptions): Promise<number> {
   // A signal may end the machine while a monitor still waits for its client; then there is nothing to close.
   const server = await Promise.race([opening, vm.exited.then(() => undefined)]);
   if (held && server !== undefined) await release(vm, options);
+  const rehearsal = rehearse(log);
   const exitCode = await vm.exited;
+  await rehearsal;
   clearInterval(alive);
   await server?.[Symbol.asyncDispose]();
   return exitCode;

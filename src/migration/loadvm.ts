@@ -46,6 +46,8 @@ export class StreamLoader {
   readonly #clock: Clock;
   /** When the last section was read. */
   #arrivedMs = 0;
+  /** When the first part of a live section came; undefined before. */
+  #partsSinceMs: number | undefined;
   readonly #sections = new Map<number, Section>();
   /** For packages, which come one after the other: their reader's buffer, and the RAM loader of the current one. */
   #packageStaging: ReturnType<typeof stagingBuffer> | undefined;
@@ -347,6 +349,9 @@ export class StreamLoader {
         actual: `${id}`,
       });
     }
+    // What is still being loaded when the guest stops, the last part has to wait for.
+    if (isLast) this.#ledger.add(section.row, 'queue', this.#partsSinceMs ?? this.#arrivedMs, this.#arrivedMs);
+    this.#partsSinceMs ??= this.#clock.nowMs();
     await this.#payload(reader, section, id);
     if (isLast) this.#arrived(section.row, 'load');
     else this.#arrivedMs = this.#clock.nowMs();

@@ -46,7 +46,9 @@ export class SectionSaver {
     const [timer, ...others] = machineSections(options);
     const described: object[] = [];
     const own = async (section: FullSection) => {
+      const startMs = this.#clock.nowMs();
       await this.#send({ ...section, id: section.sectionId }, section.save(state));
+      this.#ledger.add('machine', 'save', startMs, this.#clock.nowMs());
       described.push(describeSection(section));
     };
     await own(timer!); // every machine has it

@@ -39,6 +39,7 @@ const OWNERS: Readonly<Record<string, string>> = {
   piscina: 'threads/job-pool.ts',
   commander: 'cli/program.ts',
   'node:worker_threads': 'threads/',
+  vitest: 'kit/vitest.ts',
 };
 
 const MAX_LINES = 500;

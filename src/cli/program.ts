@@ -55,6 +55,17 @@ function declareCommands(end: (code: number) => void): Command {
     });
 
   program
+    .command('conformance')
+    .description("check that a device's state is complete and strict and that no guest notices its migration")
+    .argument('<device>', "a device's name, or the path of a module like ./my-device.ts")
+    .option('--json', 'one JSON object instead of a table')
+    .option('--junit <file>', 'also write the results as JUnit XML')
+    .action(async (device: string, flags: { json?: boolean; junit?: string }) => {
+      const { runConformanceCommand } = await import('./commands/conformance.ts');
+      end(await runConformanceCommand(device, flags));
+    });
+
+  program
     .command('qmp')
     .description('execute one QMP command and print what it returns as JSON')
     .argument('<socket>', 'unix:PATH, tcp:HOST:PORT or a path')

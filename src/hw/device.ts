@@ -4,9 +4,11 @@
  * alone in a worker thread and sees the machine only through its `DeviceContext`.
  */
 
+import type { DeviceConformance } from './device-conformance.ts';
 import type { PropertyTable, PropertyValues } from './device-property.ts';
 import type { StateSchema } from './vmstate/schema.ts';
 
+export type { DeviceConformance, TraceStep } from './device-conformance.ts';
 export { choice, count, flag, rate, size, text, time, timePerMiB } from './device-property.ts';
 
 /** A block of registers: `io` regions are port I/O, `memory` regions are MMIO; offsets count from its start. */
@@ -114,6 +116,8 @@ export interface DeviceDefinition<P extends PropertyTable = PropertyTable, S = u
   readonly regions?: Readonly<Record<string, DeviceRegion>>;
   /** Number of interrupt lines; default 1. */
   readonly interrupts?: number;
+  /** What the conformance suite needs to know; without it the suite says what to add. */
+  readonly conformance?: DeviceConformance;
   /** Makes the device, in its own thread. */
   create(context: DeviceContext<P>): Device<S> | Promise<Device<S>>;
 }

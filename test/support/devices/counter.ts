@@ -154,11 +154,31 @@ class Counter implements Device<CounterState> {
   }
 }
 
+const at = (offset: number): RegisterAccess => ({ region: 'registers', offset, size: 4 });
+const [COUNT, PERIOD, ADDRESS] = [at(0), at(4), at(8)] as const;
+
 export default defineDevice({
   name: 'counter',
   summary: 'counts, for tests',
   properties: PROPERTIES,
   state: STATE,
   regions: { registers: { size: 12, bus: 'memory' } },
+  conformance: {
+    registers: [
+      { name: 'COUNT', ...COUNT },
+      { name: 'PERIOD', ...PERIOD },
+      { name: 'ADDRESS', ...ADDRESS, poke: 0x1000, stateless: 'stores at once' },
+    ],
+    trace: [
+      { write: COUNT, value: 7 },
+      { write: PERIOD, value: 10 },
+      { waitNs: 4_000_000n },
+      { waitNs: 21_000_000n },
+      { read: COUNT },
+      { write: ADDRESS, value: 0x1ffe },
+      { reset: true },
+      { read: COUNT },
+    ],
+  },
   create: (context) => new Counter(context),
 });

@@ -20,7 +20,17 @@ const LETTERS = 'etaoinshrdlucmfwypvbgkjqxz';
 /** What a page holds. */
 type PageKind = 'zero' | 'random' | 'text';
 /** Shares of the kinds, which add up to 1. */
-export type Mix = Readonly<Record<PageKind, number>>;
+type Mix = Readonly<Record<PageKind, number>>;
+
+/** RAM contents by name. */
+export const CONTENTS = {
+  random: { zero: 0, random: 1, text: 0 },
+  zero: { zero: 1, random: 0, text: 0 },
+  text: { zero: 0, random: 0, text: 1 },
+  mixed: { zero: 0.45, random: 0.35, text: 0.2 },
+} as const satisfies Record<string, Mix>;
+/** Name of a content. */
+export type ContentName = keyof typeof CONTENTS;
 
 /** RAM content: `-device loader` arguments that fill it, and how many of its bytes are not in zero pages. */
 export interface Content {
@@ -51,6 +61,11 @@ export async function writeContent(options: {
     loaderArgs.push('-device', `loader,file=${path},addr=${start},force-raw=on`);
   }
   return { memoryBytes, loaderArgs, dataBytes: pages.dataPages * PAGE_SIZE, files };
+}
+
+/** The first 4 MiB of a content. */
+export function sampleOf(name: ContentName, seed: number): Buffer {
+  return new PageSource(CONTENTS[name], seed).nextChunk();
 }
 
 /** An endless sequence of pages in runs of one kind. */

@@ -33,6 +33,14 @@ export interface SideUse {
   readonly overheadBytes: number;
 }
 
+/** Capabilities and parameters of both sides, and how many channels they make. */
+export interface MigrationSettings {
+  readonly capabilities?: readonly string[];
+  readonly parameters?: Readonly<Record<string, string | number>>;
+  /** Multifd channels; 0 or absent without. */
+  readonly channels?: number;
+}
+
 /** One migration's numbers. Milliseconds unless the name says otherwise. */
 export interface Run {
   /** `total-time` of query-migrate on the source. */
@@ -54,17 +62,21 @@ export function isDisturbed({ othersCpuSeconds, stolenSeconds, wallTime }: Run):
 
 /** Migrates `content` once from one fresh process to another; with `verify` both sides' RAM must be equal after. */
 export async function migrateOnce(options: {
-  kind: PeerKind;
+  source: PeerKind;
+  destination: PeerKind;
   transport: TransportKind;
+  settings: MigrationSettings;
   content: Content;
-  verify?: boolean;
+  verify: boolean;
 }): Promise<Run> {
-  const { kind, transport, content, verify = false } = options;
+  const { transport, settings, content, verify } = options;
   await using dir = await tempDir();
   const memory = `${content.memoryBytes / MIB}M`;
   const incoming = transport === 'unix' ? `unix:${dir.file('migrate.sock')}` : 'tcp:127.0.0.1:0';
-  await using source = await startPeer(kind, { memory, args: content.loaderArgs });
-  await using destination = await startPeer(kind, { memory, incoming });
+  await using source = await startPeer(options.source, { memory, args: content.loaderArgs });
+  await using destination = await startPeer(options.destination, { memory, incoming: 'defer' });
+  for (const peer of [source, destination]) await configure(peer, settings);
+  await destination.qmp.execute('migrate-incoming', { uri: incoming });
   const uri = transport === 'unix' ? incoming : `tcp:127.0.0.1:${await listeningPort(destination)}`;
   await source.qmp.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
   await quietMachine(LONGEST_WAIT_FOR_QUIET_MS);
@@ -94,6 +106,11 @@ export async function migrateOnce(options: {
     othersCpuSeconds: Math.max(0, machineAfter.busy - machineBefore.busy - own),
     stolenSeconds: machineAfter.stolen - machineBefore.stolen,
   };
+}
+
+async function configure(peer: Peer, { capabilities = [], parameters = {} }: MigrationSettings): Promise<void> {
+  await peer.setCapabilities(Object.fromEntries(capabilities.map((name) => [name, true])));
+  await peer.qmp.execute('migrate-set-parameters', parameters);
 }
 
 async function listeningPort(destination: Peer): Promise<string> {

@@ -1,0 +1,9 @@
+/** The table of benchmarks: a line each, loaded when it runs. */
+
+import type { Bench } from './support/bench.ts';
+
+/** Benchmarks by name. */
+export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
+  limits: async () => (await import('./limits.ts')).limitsBench,
+  stream: async () => (await import('./stream.ts')).streamBench,
+};

@@ -5,5 +5,6 @@ import type { Bench } from './support/bench.ts';
 /** Benchmarks by name. */
 export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   limits: async () => (await import('./limits.ts')).limitsBench,
+  multifd: async () => (await import('./multifd.ts')).multifdBench,
   stream: async () => (await import('./stream.ts')).streamBench,
 };

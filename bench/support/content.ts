@@ -13,21 +13,25 @@ const CHUNK_BYTES = 4 * 1024 ** 2;
 const PAGES_PER_CHUNK = CHUNK_BYTES / PAGE_SIZE;
 /** Length of a run of pages of one kind is 2 to the power of 0 … this. */
 const LONGEST_RUN_LOG2 = 9;
-const TEXT_POOL_BYTES = 1024 ** 2;
+const POOL_BYTES = 1024 ** 2;
+const WORD_BYTES = 8;
+const SAMPLE_CHUNKS = 8;
+const PAGE_KINDS = ['zero', 'random', 'text', 'heap'] as const satisfies readonly PageKind[];
 const VOCABULARY_WORDS = 2048;
 const LETTERS = 'etaoinshrdlucmfwypvbgkjqxz';
 
-/** What a page holds. */
-type PageKind = 'zero' | 'random' | 'text';
+/** What a page holds. `text` packs like files (zlib 1: to 40 %), `heap` like programs' data (to 25 %). */
+type PageKind = 'zero' | 'random' | 'text' | 'heap';
 /** Shares of the kinds, which add up to 1. */
 type Mix = Readonly<Record<PageKind, number>>;
 
-/** RAM contents by name. */
+/** RAM contents by name. What `guest` is made of, and why: README.md. */
 export const CONTENTS = {
-  random: { zero: 0, random: 1, text: 0 },
-  zero: { zero: 1, random: 0, text: 0 },
-  text: { zero: 0, random: 0, text: 1 },
-  mixed: { zero: 0.45, random: 0.35, text: 0.2 },
+  random: { zero: 0, random: 1, text: 0, heap: 0 },
+  zero: { zero: 1, random: 0, text: 0, heap: 0 },
+  text: { zero: 0, random: 0, text: 1, heap: 0 },
+  mixed: { zero: 0.45, random: 0.35, text: 0.2, heap: 0 },
+  guest: { zero: 0.45, random: 0.05, text: 0.3, heap: 0.2 },
 } as const satisfies Record<string, Mix>;
 /** Name of a content. */
 export type ContentName = keyof typeof CONTENTS;
@@ -63,9 +67,10 @@ export async function writeContent(options: {
   return { memoryBytes, loaderArgs, dataBytes: pages.dataPages * PAGE_SIZE, files };
 }
 
-/** The first 4 MiB of a content. */
+/** The beginning of a content, long enough to have every kind of page. */
 export function sampleOf(name: ContentName, seed: number): Buffer {
-  return new PageSource(CONTENTS[name], seed).nextChunk();
+  const pages = new PageSource(CONTENTS[name], seed);
+  return Buffer.concat(Array.from({ length: SAMPLE_CHUNKS }, () => Buffer.from(pages.nextChunk())));
 }
 
 /** An endless sequence of pages in runs of one kind. */
@@ -75,7 +80,7 @@ class PageSource {
   readonly #mix: Mix;
   readonly #seed: number;
   readonly #random: Cipheriv;
-  readonly #text: Buffer;
+  readonly #pools: Readonly<Record<'text' | 'heap', Buffer>>;
   readonly #zeros = Buffer.alloc(CHUNK_BYTES);
   readonly #chunk = Buffer.alloc(CHUNK_BYTES);
   #draws = 0;
@@ -88,7 +93,7 @@ class PageSource {
     const key = createHash('sha256').update(`bench ${seed}`).digest();
     // AES in counter mode over zeros is the fastest seeded generator at hand.
     this.#random = createCipheriv('aes-256-ctr', key, Buffer.alloc(16));
-    this.#text = textPool(seed);
+    this.#pools = { text: textPool(seed), heap: heapPool(seed) };
   }
 
   /** The next 4 MiB; valid until the next call. */
@@ -104,8 +109,12 @@ class PageSource {
   }
 
   #startRun(): void {
-    const share = this.#draw(1_000_000) / 1_000_000;
-    this.#kind = share < this.#mix.zero ? 'zero' : share < this.#mix.zero + this.#mix.random ? 'random' : 'text';
+    let share = this.#draw(1_000_000) / 1_000_000;
+    for (const kind of PAGE_KINDS) {
+      this.#kind = kind;
+      share -= this.#mix[kind];
+      if (share < 0) break;
+    }
     const longest = 2 ** this.#draw(LONGEST_RUN_LOG2 + 1);
     this.#left = 1 + this.#draw(longest);
   }
@@ -120,9 +129,10 @@ class PageSource {
       this.#random.update(this.#zeros.subarray(0, target.length)).copy(target);
       return;
     }
+    const pool = this.#pools[this.#kind];
     for (let offset = 0; offset < target.length; offset += PAGE_SIZE) {
-      const from = this.#draw(TEXT_POOL_BYTES - PAGE_SIZE);
-      this.#text.copy(target, offset, from, from + PAGE_SIZE);
+      const from = this.#draw((POOL_BYTES - PAGE_SIZE) / WORD_BYTES) * WORD_BYTES;
+      pool.copy(target, offset, from, from + PAGE_SIZE);
     }
   }
 
@@ -141,7 +151,27 @@ function textPool(seed: number): Buffer {
   };
   const word = () => Array.from({ length: 2 + skewed(12) }, () => LETTERS[skewed(LETTERS.length)]).join('');
   const vocabulary = Array.from({ length: VOCABULARY_WORDS }, word);
-  const pool = Buffer.alloc(TEXT_POOL_BYTES);
+  const pool = Buffer.alloc(POOL_BYTES);
   for (let offset = 0; offset < pool.length; ) offset += pool.write(`${vocabulary[skewed(VOCABULARY_WORDS)]} `, offset);
+  return pool;
+}
+
+/** Words as on a heap: empty ones, pointers into a few regions, small numbers, now and then something else. */
+function heapPool(seed: number): Buffer {
+  let draws = 0;
+  const draw = (limit: number) => {
+    draws += 1;
+    return pick(seed ^ 2, draws, limit);
+  };
+  const bases = Array.from({ length: 16 }, () => 0x7f0000000000n + BigInt(draw(2 ** 16)) * 0x1000000n);
+  const pool = Buffer.alloc(POOL_BYTES);
+  for (let offset = 0; offset < POOL_BYTES; offset += WORD_BYTES) {
+    const kind = draw(100);
+    if (kind < 55) continue;
+    if (kind < 60)
+      pool.writeBigUInt64LE((bases[draw(bases.length)] ?? 0n) + BigInt(draw(2 ** 16) * WORD_BYTES), offset);
+    else if (kind < 95) pool.writeUInt8(draw(256), offset);
+    else pool.writeUInt32LE(draw(2 ** 31), offset);
+  }
   return pool;
 }

@@ -5,6 +5,7 @@
 
 import { rmSync } from 'node:fs';
 import { assert } from '../../src/base/assert.ts';
+import { messageOf } from '../../src/base/errors.ts';
 import { whyNoQemu } from '../../test/support/qemu.ts';
 import { tempDir } from '../../test/support/temp.ts';
 import { type Bench, type BenchOptions, SUBJECTS, type Subject } from './bench.ts';
@@ -69,18 +70,28 @@ export function migrationBench(options: {
       if (why !== undefined) throw new Error(why);
       const wanted = rows.filter((row) => chosen.rows.includes(row.name));
       const beside = await before([...new Set(wanted.map((row) => row.content))]);
-      const results = await measureRows(wanted, chosen);
+      const outcomes = await measureRows(wanted, chosen);
+      const results = outcomes.filter((outcome) => 'subjects' in outcome);
       printRows(results);
       printUse(results);
       printNoise(results);
-      return { ...beside, rows: results };
+      return { ...beside, rows: results, failed: outcomes.filter((outcome) => 'why' in outcome) };
     },
   };
 }
 
+/** A row that could not be measured. */
+interface RowFailure {
+  readonly name: string;
+  readonly why: string;
+}
+
 /** Rows that share a content are measured one after the other, while its files exist. */
-async function measureRows(rows: readonly MigrationRow[], chosen: BenchOptions): Promise<readonly RowResult[]> {
-  const results: RowResult[] = [];
+async function measureRows(
+  rows: readonly MigrationRow[],
+  chosen: BenchOptions,
+): Promise<readonly (RowResult | RowFailure)[]> {
+  const results: (RowResult | RowFailure)[] = [];
   const groups = Map.groupBy(rows, ({ content, memoryBytes }) => `${content}-${memoryBytes}`);
   for (const [name, group] of groups) {
     await using dir = await tempDir();
@@ -88,7 +99,15 @@ async function measureRows(rows: readonly MigrationRow[], chosen: BenchOptions):
     process.once('exit', () => rmSync(dir.path, { recursive: true, force: true }));
     const [{ content, memoryBytes }] = group as [MigrationRow];
     const written = await writeContent({ directory: dir.path, name, memoryBytes, mix: CONTENTS[content], seed: SEED });
-    for (const row of group) results.push(await measureRow(row, written, chosen));
+    for (const row of group) {
+      try {
+        results.push(await measureRow(row, written, chosen));
+      } catch (error) {
+        const why = messageOf(error);
+        console.log(`  ${row.name}  CANNOT BE MEASURED: ${why}`);
+        results.push({ name: row.name, why });
+      }
+    }
   }
   return results;
 }

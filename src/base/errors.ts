@@ -33,6 +33,16 @@ export interface StreamPlace {
 }
 
 const place = (d: StreamPlace) => `at byte ${d.at} (0x${d.at.toString(16)}), ${d.section}, reading ${d.field}`;
+/** Where in a device's state something went wrong: `field` is the path from the state's name down. */
+interface StateTroublePlace extends StreamPlace {
+  readonly streamVersion: number;
+  readonly schemaVersion: number;
+  /** The field before it. */
+  readonly lastGood: string;
+}
+
+const statePlace = (d: StateTroublePlace) =>
+  `${place(d)} (state version ${d.streamVersion}, ours ${d.schemaVersion}; last good field: ${d.lastGood})`;
 const hint = (d: { hint?: string }) => (d.hint === undefined ? '' : ` Hint: ${d.hint}.`);
 
 const ERRORS = {
@@ -52,6 +62,41 @@ const ERRORS = {
   'stream/unsupported': row<StreamPlace & { what: string; hint?: string }>(
     'migration',
     (d) => `stream not supported ${place(d)}: ${d.what}.${hint(d)}`,
+  ),
+  'vmstate/truncated': row<StateTroublePlace & { needed: number; available: number }>(
+    'migration',
+    (d) => `device state cut short ${statePlace(d)}: expected ${d.needed} bytes, got ${d.available}`,
+  ),
+  'vmstate/leftover': row<StateTroublePlace & { extra: number }>(
+    'migration',
+    (d) => `device state too long ${statePlace(d)}: expected its end, got ${d.extra} more bytes`,
+  ),
+  'vmstate/bad-value': row<StateTroublePlace & { expected: string; actual: string }>(
+    'migration',
+    (d) => `bad device state ${statePlace(d)}: expected ${d.expected}, got ${d.actual}`,
+  ),
+  'vmstate/version': row<StateTroublePlace & { version: number; minimum: number; maximum: number }>(
+    'migration',
+    (d) =>
+      `device state not supported ${statePlace(d)}: expected version ${d.minimum} to ${d.maximum}, got ${d.version}`,
+  ),
+  'vmstate/unknown-subsection': row<StateTroublePlace & { subsection: string; known: readonly string[] }>(
+    'migration',
+    (d) =>
+      `device state not supported ${statePlace(d)}: expected subsection ${d.known.join(', ') || '(none)'}, got '${d.subsection}'`,
+  ),
+  'vmstate/limit': row<StateTroublePlace & { limit: string; maximum: number; actual: number }>(
+    'migration',
+    (d) => `device state refused ${statePlace(d)}: ${d.actual} is over the limit ${d.limit} = ${d.maximum}`,
+  ),
+  /** A predicate or postLoad of the device's own threw; the cause says where. */
+  'vmstate/hook': row<StateTroublePlace & { hook: string; why: string }>(
+    'migration',
+    (d) => `device state refused by ${d.hook} ${statePlace(d)}: ${d.why}`,
+  ),
+  'vmstate/unsavable': row<{ section: string; field: string; expected: string; actual: string }>(
+    'migration',
+    (d) => `state of '${d.section}' cannot be saved, ${d.field}: expected ${d.expected}, got ${d.actual}`,
   ),
   'transport/bad-uri': row<{ uri: string; why: string }>('usage', (d) => `bad migration URI '${d.uri}': ${d.why}`),
   'transport/unsupported': row<{ uri: string; why: string }>('migration', (d) => `cannot use '${d.uri}': ${d.why}`),

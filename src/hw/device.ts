@@ -10,6 +10,8 @@ import type { StateSchema } from './vmstate/schema.ts';
 
 export type { DeviceConformance, TraceStep } from './device-conformance.ts';
 export { choice, count, flag, rate, size, text, time, timePerMiB } from './device-property.ts';
+export { field } from './vmstate/field.ts';
+export { type StateOf, vmstate } from './vmstate/vmstate.ts';
 
 /** A block of registers: `io` regions are port I/O, `memory` regions are MMIO; offsets count from its start. */
 export interface DeviceRegion {

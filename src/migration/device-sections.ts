@@ -28,7 +28,7 @@ export interface SourceDevice extends DeviceSection {
 
 /** A device of a destination. */
 export interface DestinationDevice extends DeviceSection {
-  extent(version: number): Generator<ExtentStep, void, Uint8Array>;
+  extent(version: number, place?: Omit<StatePlace, 'version'>): Generator<ExtentStep, void, Uint8Array>;
   /** For errors of a cut stream: decodes on this thread what there is. */
   decode(bytes: Uint8Array, place: StatePlace): unknown;
   /** Hands the state to the device; `bytes` move. */
@@ -50,7 +50,7 @@ export async function readState(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const state = new GrowingBytes();
   try {
-    const extent = device.extent(place.version);
+    const extent = device.extent(place.version, place);
     for (let step = extent.next(); step.done !== true; ) {
       const asked = step.value;
       step = extent.next(

@@ -213,6 +213,13 @@ export function describeSection(section: FullSection): object {
 function spaced(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(spaced).join(', ')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const members = Object.entries(value).map(([key, member]) => `${JSON.stringify(key)}: ${spaced(member)}`);
+  const members = membersOf(value).map(([key, member]) => `${JSON.stringify(key)}: ${spaced(member)}`);
   return `{${members.join(', ')}}`;
+}
+
+/** A queue's elements are members of its field, whose keys repeat (spec/wire.md §9.9). */
+function membersOf(value: object): [string, unknown][] {
+  return Object.entries(value).flatMap(([key, member]) =>
+    key === 'elements' && Array.isArray(member) ? member.flatMap(membersOf) : [[key, member] as [string, unknown]],
+  );
 }

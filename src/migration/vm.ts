@@ -399,7 +399,8 @@ export class Vm implements VmControl {
       devices: async () =>
         (await this.#machine.devices()).map((device) => ({
           ...sectionOf(device),
-          extent: (version: number) => device.thread.config.definition.state.extent(version),
+          extent: (version: number, place?: Omit<StatePlace, 'version'>) =>
+            device.thread.config.definition.state.extent(version, place),
           decode: (bytes: Uint8Array, place: StatePlace) => device.thread.config.definition.state.decode(bytes, place),
           load: (state: StatePlace & { bytes: Uint8Array<ArrayBuffer> }) => device.thread.load(state),
         })),

@@ -11,6 +11,12 @@ export const LIMITS = {
   RAM_BLOCKS: 4096,
   /** Sections a stream may start (START and FULL). */
   SECTIONS: 65_536,
+  /** Elements of arrays, queues and trees of one device's state whose numbers the stream tells. */
+  VMSTATE_ELEMENTS: 1_048_576,
+  /** Bytes of one buffer, array or bitmap of a device's state whose length the stream tells. */
+  VMSTATE_BYTES: 1024 * 1024 * 1024,
+  /** Subsections of one device's state, at all levels. QEMU's devices have a few each. */
+  VMSTATE_SUBSECTIONS: 4096,
   /** vmdescription JSON (bytes). q35 needs 44 KB, pc 99 KB. */
   VMDESCRIPTION_BYTES: 16 * 1024 * 1024,
   /** Bytes of one PACKAGED blob. */

@@ -16,7 +16,10 @@ export interface StatePlace {
 /** What `extent` asks of its driver: bytes that belong to the state, or a look at bytes that may not. */
 export type ExtentStep = { readonly take: number } | { readonly peek: number };
 
-/** One device's (or subsection's) members of the vmdescription JSON, in QEMU's key order (spec/wire.md §9.9). */
+/**
+ * One device's (or subsection's) members of the vmdescription JSON, in QEMU's key order (spec/wire.md §9.9). A queue's
+ * field has its elements' members in `elements`: QEMU writes them into the field itself, where their keys repeat.
+ */
 export interface DescribedState {
   readonly vmsd_name: string;
   readonly version: number;
@@ -36,6 +39,6 @@ export interface StateSchema<S> {
   /** The state in `bytes`, all of them. Throws `vmstate/…` naming path, offset, versions, expected and actual. */
   decode(bytes: Uint8Array, place: StatePlace): S;
   /** Finds where the state ends on a stream: yields what to read next and is given those bytes. */
-  extent(version: number): Generator<ExtentStep, void, Uint8Array>;
+  extent(version: number, place?: Omit<StatePlace, 'version'>): Generator<ExtentStep, void, Uint8Array>;
   describe(state: S): DescribedState;
 }

@@ -8,7 +8,6 @@
  */
 
 import { existsSync, writeFileSync } from 'node:fs';
-import { HarnessError } from '../../../src/base/errors.ts';
 import {
   choice,
   count,
@@ -16,50 +15,19 @@ import {
   type DeviceContext,
   type DeviceTimer,
   defineDevice,
+  field,
   type RegisterAccess,
+  type StateOf,
   text,
+  vmstate,
 } from '../../../src/hw/device.ts';
-import type { StateSchema } from '../../../src/hw/vmstate/schema.ts';
 
-interface CounterState {
-  readonly count: number;
-  readonly periodMs: number;
-  readonly expiresNs: bigint;
-}
-
-const BYTES = 16;
-const NEVER = 0xffff_ffff_ffff_ffffn;
-
-const STATE: StateSchema<CounterState> = {
+const STATE = vmstate({
   name: 'counter',
   version: 1,
-  minimumVersion: 1,
-  priority: 0,
-  encode: (state) => {
-    const view = new DataView(new ArrayBuffer(BYTES));
-    view.setUint32(0, state.count);
-    view.setUint32(4, state.periodMs);
-    view.setBigUint64(8, state.expiresNs);
-    return new Uint8Array(view.buffer);
-  },
-  decode: (bytes, { offset: at = 0, section = 'counter' }) => {
-    if (bytes.length !== BYTES) {
-      throw new HarnessError('stream/truncated', {
-        at,
-        section,
-        field: 'counter/count',
-        needed: BYTES,
-        available: bytes.length,
-      });
-    }
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    return { count: view.getUint32(0), periodMs: view.getUint32(4), expiresNs: view.getBigUint64(8) };
-  },
-  extent: function* () {
-    yield { take: BYTES };
-  },
-  describe: () => ({ vmsd_name: 'counter', version: 1, fields: [{ name: 'data', type: 'buffer', size: BYTES }] }),
-};
+  fields: { count: field.u32, periodMs: field.u32, expiresNs: field.timer },
+});
+type CounterState = StateOf<typeof STATE>;
 
 const PROPERTIES = {
   count: count(0, 'what it counts from'),
@@ -97,14 +65,14 @@ class Counter implements Device<CounterState> {
 
   save(): CounterState {
     this.#maybe('save');
-    return { count: this.#count, periodMs: this.#periodMs, expiresNs: this.#timer.expiresNs ?? NEVER };
+    return { count: this.#count, periodMs: this.#periodMs, expiresNs: this.#timer.expiresNs };
   }
 
   load(state: CounterState): void {
     this.#maybe('load');
     this.#count = state.count;
     this.#periodMs = state.periodMs;
-    if (state.expiresNs === NEVER) this.#timer.cancel();
+    if (state.expiresNs === undefined) this.#timer.cancel();
     else this.#timer.arm(state.expiresNs);
   }
 

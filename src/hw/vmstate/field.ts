@@ -1,0 +1,38 @@
+/** The kinds of fields a state can have, under one name: `fields: { level: field.u8, deadline: field.timer }`. */
+
+import { array, pointer, pointers, struct } from './aggregates.ts';
+import { named, since, validate, when } from './conditions.ts';
+import { list, queue, tree } from './queues.ts';
+import { bitmap, buffer, unused } from './raw-bytes.ts';
+import { atMost, bool, double, equal, i8, i16, i32, i64, timer, u8, u16, u32, u64 } from './scalars.ts';
+
+/** Every kind of field; 64-bit integers are bigint, other integers number. */
+export const field = {
+  u8,
+  u16,
+  u32,
+  u64,
+  i8,
+  i16,
+  i32,
+  i64,
+  bool,
+  double,
+  timer,
+  equal,
+  atMost,
+  buffer,
+  unused,
+  bitmap,
+  struct,
+  array,
+  pointer,
+  pointers,
+  queue,
+  list,
+  tree,
+  named,
+  since,
+  when,
+  validate,
+} as const;

@@ -15,7 +15,7 @@ const FOLDER = new URL('./devices/', import.meta.url);
 const ENDING = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 
 /** Names of the devices that come with Switchover. */
-function builtinDevices(): string[] {
+export function builtinDevices(): string[] {
   return readdirSync(FOLDER, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && existsSync(new URL(`${entry.name}/device.${ENDING}`, FOLDER)))
     .map((entry) => entry.name)

@@ -5,7 +5,7 @@
  */
 
 import { messageOf } from '../base/errors.ts';
-import type { DeviceDefinition } from '../hw/device.ts';
+import type { AccessSize, DeviceDefinition } from '../hw/device.ts';
 import type { ConformanceRegister, DeviceConformance } from '../hw/device-conformance.ts';
 import { GuestWorld, InlineMachine } from './inline-machine.ts';
 import { checkCutStates, checkDescription, checkLongStates } from './state-bytes.ts';
@@ -112,27 +112,36 @@ async function checkPokes(definition: DeviceDefinition, registers: readonly Conf
 }
 
 async function checkUnnamed(definition: DeviceDefinition, registers: readonly ConformanceRegister[]): Promise<void> {
-  const regions = Object.entries(definition.regions ?? {});
-  for (const [region, { size: regionBytes }] of regions) {
+  await using world = await GuestWorld.create(definition);
+  await using machine = await InlineMachine.create(world);
+  const { bytes: untouched } = await machine.saved();
+  for (const [region, { size: regionBytes }] of Object.entries(definition.regions ?? {})) {
     const named = (offset: number) =>
       registers.some((row) => row.region === region && offset < row.offset + row.size && row.offset <= offset);
-    for (let offset = 0; offset < Math.min(regionBytes, SCANNED_BYTES); offset += 1) {
+    for (let offset = 0, size: AccessSize; offset < Math.min(regionBytes, SCANNED_BYTES); offset += size) {
+      size = widestFree(offset, regionBytes, named);
       if (named(offset)) continue;
-      // As wide as fits, as a guest would: narrow stores to wide registers may be ignored.
-      const size = ([4, 2, 1] as const).find(
-        (width) =>
-          offset % width === 0 &&
-          offset + width <= regionBytes &&
-          !Array.from({ length: width }, (_, byte) => named(offset + byte)).includes(true),
-      )!; // 1 always fits
       const access = { region, offset, size };
-      const difference = await differenceOfStore(definition, access);
+      await machine.perform({ write: access, value: allOnes(size) });
+      const difference = firstDifference(untouched, (await machine.saved()).bytes);
       if (difference !== undefined) {
         throw new Error(`a store to ${place(access)} changes ${difference}: name the register in 'registers'`);
       }
-      offset += size - 1;
     }
   }
+}
+
+/** The widest access at an offset that touches nothing named: narrow stores to wide registers may be ignored. */
+function widestFree(offset: number, regionBytes: number, named: (offset: number) => boolean): AccessSize {
+  const isFree = (size: number) =>
+    offset % size === 0 &&
+    offset + size <= regionBytes &&
+    Array.from({ length: size }, (_, byte) => named(offset + byte)).every((touched) => !touched);
+  return ([4, 2] as const).find(isFree) ?? 1;
+}
+
+function allOnes(size: AccessSize): number {
+  return 2 ** (8 * size) - 1;
 }
 
 /** Where the state differs after a store to a fresh device; undefined where it does not. */
@@ -140,7 +149,7 @@ async function differenceOfStore(
   definition: DeviceDefinition,
   register: Omit<ConformanceRegister, 'name'>,
 ): Promise<string | undefined> {
-  const { region, offset, size, before = [], poke = 2 ** (8 * size) - 1 } = register;
+  const { region, offset, size, before = [], poke = allOnes(size) } = register;
   await using world = await GuestWorld.create(definition);
   await using machine = await InlineMachine.create(world);
   for (const step of before) await machine.perform(step);

@@ -16,11 +16,16 @@ export interface CommandResult {
 }
 
 /** Runs `switchover ARGS…` to its end; `input` goes to its standard input. */
-export async function runSwitchover(
-  args: readonly string[],
+export function runSwitchover(args: readonly string[], input?: Uint8Array): Promise<CommandResult> {
+  return runCommand([SWITCHOVER_SCRIPT, ...args], input);
+}
+
+/** Runs a script of Node's with its arguments to its end; `input` goes to its standard input. */
+export async function runCommand(
+  command: readonly string[],
   input: Uint8Array = new Uint8Array(),
 ): Promise<CommandResult> {
-  const child = spawn(process.execPath, [SWITCHOVER_SCRIPT, ...args], {
+  const child = spawn(process.execPath, command, {
     stdio: 'pipe',
     env: { ...process.env, NO_COLOR: '1' },
   });

@@ -19,12 +19,21 @@ const RESTRICTIONS: readonly {
   { importer: /^hw\/guest\//, allowed: () => ['hw/guest/', 'hw/ram.ts', 'threads/', 'wire/', 'base/'] },
   {
     importer: /^hw\/devices\/[^/]+\//,
-    allowed: (file) => [`${dirname(file)}/`, 'hw/device.ts', 'hw/vmstate/', 'wire/', 'base/'],
+    allowed: (file) => [`${dirname(file)}/`, 'hw/device.ts', 'hw/vmstate/', 'hw/vfio/', 'wire/', 'base/'],
   },
   // They know the machine by the interface they declare; only vm.ts knows which machine it is.
   {
     importer: /^migration\/(?!vm\.ts$)/,
-    allowed: () => ['migration/', 'hw/ram.ts', 'hw/run-state.ts', 'hw/vmstate/', 'threads/', 'wire/', 'base/'],
+    allowed: () => [
+      'migration/',
+      'hw/ram.ts',
+      'hw/run-state.ts',
+      'hw/vmstate/',
+      'hw/vfio/',
+      'threads/',
+      'wire/',
+      'base/',
+    ],
   },
   {
     importer: /^migration\/options\//,

@@ -155,6 +155,25 @@ const ERRORS = {
     (d) => `Device '${d.device}' not found; there are ${d.known.join(', ') || 'none'}`,
     'DeviceNotFound',
   ),
+  'vfio/arc': row<{ device: string; from: string; to: string; target: string; now: string; why: string }>(
+    'migration',
+    (d) =>
+      `VFIO device '${d.device}' on its way to ${d.target}: ${d.from} to ${d.to} failed, it is in ${d.now}: ${d.why}`,
+  ),
+  'vfio/refused': row<{ device: string; what: string; errno: string; expected: string; actual: string }>(
+    'migration',
+    (d) => `VFIO device '${d.device}', ${d.what}: ${d.errno}, expected ${d.expected}, got ${d.actual}`,
+  ),
+  'vfio/resources': row<{ device: string; bytes: number; leftBytes: number; limitBytes: number }>(
+    'migration',
+    (d) =>
+      `VFIO device '${d.device}' needs ${d.bytes} bytes of the machine's resources, and ${d.leftBytes} of ${d.limitBytes} are left`,
+  ),
+  'vfio/data': row<{ device: string; at: number; field: string; expected: string; actual: string }>(
+    'migration',
+    (d) => `VFIO device '${d.device}': bad data at byte ${d.at}, ${d.field}: expected ${d.expected}, got ${d.actual}`,
+  ),
+  'vfio/ack': row<{ why: string }>('migration', (d) => `switchover-ack: ${d.why}`),
   'device/module': row<{ module: string; why: string }>('usage', (d) => `device module '${d.module}': ${d.why}`),
   'option/bad-value': row<{ option: string; expected: string; actual: string }>(
     'usage',

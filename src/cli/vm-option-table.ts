@@ -53,11 +53,11 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 export const VM_OPTIONS: readonly VmOptionRow[] = [
   {
     names: ['machine', 'M'],
-    argument: 'TYPE[,memory-backend=ID][,suppress-vmdesc=on]',
+    argument: 'TYPE[,memory-backend=ID][,suppress-vmdesc=on][,resources=SIZE]',
     help: "machine type: none (QEMU's, the default) or harness",
     apply: (draft, value, option) => {
       const values = parseKeyValues(value, { option, impliedKey: 'type' });
-      refuseUnknownKeys(values, { option, known: ['type', 'memory-backend', 'accel', 'suppress-vmdesc'] });
+      refuseUnknownKeys(values, { option, known: ['type', 'memory-backend', 'accel', 'suppress-vmdesc', 'resources'] });
       for (const [key, text] of values) draft.machine.set(key, text);
     },
   },

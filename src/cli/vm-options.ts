@@ -4,6 +4,7 @@
  */
 
 import { HarnessError } from '../base/errors.ts';
+import { parseSize } from '../base/units.ts';
 import { parseOnOff } from './key-value-list.ts';
 import { type DeviceOption, VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
@@ -23,6 +24,8 @@ export interface VmOptions {
   readonly uuid?: string;
   /** `-machine …,suppress-vmdesc=on`: no description at the end of streams. */
   readonly suppressDescription: boolean;
+  /** `-machine …,resources=SIZE`: what devices may allocate (bytes). */
+  readonly resourceBytes?: number;
   readonly startPaused: boolean;
   readonly incoming?: string;
   readonly pidFile?: string;
@@ -104,7 +107,12 @@ export function vmHelp(): string {
 function finish(draft: VmDraft): VmOptions {
   const { machine, memoryBackends, ramBytes, cpuCount, ...drafted } = draft;
   const suppressDescription = parseOnOff(machine.get('suppress-vmdesc') ?? 'off', '-machine suppress-vmdesc');
-  const rest = { ...drafted, suppressDescription };
+  const resources = machine.get('resources');
+  const rest = {
+    ...drafted,
+    suppressDescription,
+    ...(resources === undefined ? {} : { resourceBytes: parseSize(resources, '-machine resources') }),
+  };
   const type = machine.get('type') ?? 'none';
   const machineType = MACHINE_TYPES.find((known) => known === type);
   if (machineType === undefined) throw bad('-machine', `one of ${MACHINE_TYPES.join(', ')}`, `'${type}'`);

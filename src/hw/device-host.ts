@@ -4,14 +4,15 @@
  */
 
 import { HarnessError, isHarnessError, messageOf } from '../base/errors.ts';
-import type { Device, DeviceDefinition, DeviceLog, DeviceTimer, RegisterAccess } from './device.ts';
+import type { Device, DeviceDefinition, DeviceLog, DeviceResources, DeviceTimer, RegisterAccess } from './device.ts';
 import { SharedDeviceRam } from './device-ram.ts';
 import type { IrqLines } from './irq.ts';
 import type { RamShare } from './ram.ts';
+import { createVfioService, VFIO_READY, type VfioService } from './vfio/vfio-service.ts';
 import type { VirtualTime } from './virtual-time.ts';
 import type { DescribedState, StatePlace } from './vmstate/schema.ts';
 
-/** Requests of a machine to its device, and the replies. */
+/** Requests of a machine to its device, and the replies; those of VFIO devices are in vfio/vfio-service.ts. */
 export interface DeviceRequests {
   read: { payload: RegisterAccess; reply: number };
   write: { payload: RegisterAccess & { readonly value: number }; reply: undefined };
@@ -37,6 +38,7 @@ export interface DeviceHostOptions {
   /** Parsed by the definition's table. */
   readonly properties: Readonly<Record<string, unknown>>;
   readonly ram: RamShare;
+  readonly resources: DeviceResources;
   readonly irqs: IrqLines;
   readonly time: VirtualTime;
   readonly log: DeviceLog;
@@ -51,6 +53,7 @@ export class DeviceHost {
   readonly #timers: HostTimer[] = [];
   readonly #due: (() => void)[] = [];
   #device: Device | undefined;
+  #vfio: VfioService | undefined;
   #running = false;
   #busy = true; // until it is created
   #tail: Promise<unknown> = Promise.resolve();
@@ -68,7 +71,7 @@ export class DeviceHost {
     this.#ram = new SharedDeviceRam(options.ram, options.id);
   }
 
-  /** Answers one request after those before it. Throws `device/failed`, `device/access`, `vmstate/…`. */
+  /** Answers one request after those before it. Throws `device/failed`, `device/access`, `vmstate/…`, `vfio/…`. */
   async request<K extends keyof DeviceRequests>(
     kind: K,
     payload: DeviceRequests[K]['payload'],
@@ -78,6 +81,7 @@ export class DeviceHost {
 
   /** `request` for what comes from another thread. */
   async handle(kind: string, payload: unknown): Promise<unknown> {
+    if (kind === VFIO_READY) return this.#guarded(kind, async () => this.#vfio?.(kind, payload));
     const turn = this.#tail;
     const mine = Promise.withResolvers<void>();
     this.#tail = mine.promise;
@@ -92,11 +96,12 @@ export class DeviceHost {
   }
 
   async #create(): Promise<void> {
-    const { definition, id, properties, irqs, time, log } = this.#options;
+    const { definition, id, properties, resources, irqs, time, log } = this.#options;
     this.#device = await definition.create({
       id,
       properties,
       ram: this.#ram,
+      resources,
       log,
       nowNs: () => time.nowNs(),
       timer: (callback) => this.#timer(callback),
@@ -105,6 +110,9 @@ export class DeviceHost {
         throw new Error(`interrupt line ${index}: its definition has ${irqs.count}`);
       },
     });
+    if (definition.vfio !== true) return;
+    if (this.#device.vfio === undefined) throw new Error('its definition says vfio, but it has no driver');
+    this.#vfio = createVfioService({ device: id, driver: this.#device.vfio });
   }
 
   async #answer(kind: string, payload: unknown): Promise<unknown> {
@@ -136,7 +144,8 @@ export class DeviceHost {
         return device.close?.();
       default:
         request satisfies never;
-        throw new Error('it has no such handler');
+        if (this.#vfio === undefined) throw new Error('it has no such handler');
+        return this.#vfio(kind, payload);
     }
   }
 

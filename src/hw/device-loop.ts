@@ -7,6 +7,8 @@ import { DeviceHost, type SavedState } from './device-host.ts';
 import { loadDevice } from './device-registry.ts';
 import type { DeviceEvent, DeviceThreadData } from './device-thread.ts';
 import { IrqLines } from './irq.ts';
+import { ResourceAccount } from './vfio/resource-pool.ts';
+import type { VfioRead } from './vfio/vfio-device.ts';
 import { SharedTime } from './virtual-time.ts';
 
 /** Runs until the owner closes the port; its first request is `create`. Throws `device/module`. */
@@ -30,6 +32,7 @@ function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: 
     id: data.id,
     properties: data.properties,
     ram: data.ram,
+    resources: new ResourceAccount({ share: data.resources, index: data.index, device: data.id }),
     irqs: new IrqLines({ share: data.irqs }),
     time: new SharedTime(data.time),
     log: portLog(emit),
@@ -39,8 +42,8 @@ function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: 
 
 /** States may be large: they move to the machine's thread instead of being copied. */
 function moved(kind: string, reply: unknown): unknown {
-  if (kind !== 'save') return reply;
-  const { bytes } = reply as SavedState; // what DeviceHost replies to a save
+  if (kind !== 'save' && kind !== 'vfio/read') return reply;
+  const { bytes } = reply as SavedState | VfioRead; // what DeviceHost replies to these two
   return new Transferred(reply, [bytes.buffer as ArrayBuffer]);
 }
 

@@ -1,17 +1,36 @@
-/** All devices of a machine: started, stopped and reset together, each with its section's identity. */
+/**
+ * All devices of a machine: started, stopped and reset together, each with its section's identity. VFIO devices stop in two
+ * steps, so that none starts DMA to one that already stands (P2P quiesce, spec/vfio.md §2.2).
+ */
 
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type DeviceConfig, DeviceThread } from './device-thread.ts';
 import type { RamShare } from './ram.ts';
+import { ResourcePool } from './vfio/resource-pool.ts';
+import { isPrecopy, type VfioFeatures } from './vfio/states.ts';
+import { VfioClient } from './vfio/vfio-service.ts';
+
+/** Longest time a VFIO request may take (ms): loading may allocate for many seconds. */
+const VFIO_DEADLINE_MS = 60_000;
+/** PCI slots 0 and 1 are a host bridge's and a display's, as in QEMU's machines. */
+const FIRST_SLOT = 2;
+
+/** A VFIO device as run state and migration drive it. */
+export interface MachineVfio {
+  readonly client: VfioClient;
+  readonly features: VfioFeatures;
+}
 
 /** A device with its name on the stream. */
 export interface MachineDevice {
   readonly thread: DeviceThread;
-  /** Section name, e.g. `serial`. */
+  /** Section name, e.g. `serial`, or `0000:00:02.0/vfio`. */
   readonly idstr: string;
   /** Counts devices of the same idstr from 0. */
   readonly instanceId: number;
+  /** Undefined for a device without a VFIO driver. */
+  readonly vfio: MachineVfio | undefined;
 }
 
 /** The devices of one machine, in the order of the command line. */
@@ -22,26 +41,37 @@ export class DeviceSet {
   static async create(options: {
     configs: readonly DeviceConfig[];
     ram: RamShare;
+    /** What all devices together may allocate (bytes). */
+    resourceBytes: number;
     time: SharedArrayBuffer;
     log: Logger;
     deadlineMs?: number;
   }): Promise<DeviceSet> {
-    const { configs, ...rest } = options;
-    const outcomes = await Promise.allSettled(configs.map((config) => DeviceThread.start({ config, ...rest })));
+    const { configs, resourceBytes, ...rest } = options;
+    const { share } = new ResourcePool({ limitBytes: resourceBytes, deviceCount: configs.length });
+    const outcomes = await Promise.allSettled(
+      configs.map((config, index) => DeviceThread.start({ config, index, resources: share, ...rest })),
+    );
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     const threads = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-    if (failed === undefined) return new DeviceSet(threads);
-    await Promise.all(threads.map((thread) => thread[Symbol.asyncDispose]()));
-    throw failed.reason;
+    try {
+      if (failed !== undefined) throw failed.reason;
+      return new DeviceSet(threads, await Promise.all(threads.map(vfioOf)));
+    } catch (error) {
+      await Promise.all(threads.map((thread) => thread[Symbol.asyncDispose]()));
+      throw error;
+    }
   }
 
-  private constructor(threads: readonly DeviceThread[]) {
+  private constructor(threads: readonly DeviceThread[], drivers: readonly (MachineVfio | undefined)[]) {
     const used = new Map<string, number>();
-    this.devices = threads.map((thread) => {
-      const idstr = thread.config.definition.state.name;
+    let slot = FIRST_SLOT;
+    this.devices = threads.map((thread, index) => {
+      const vfio = drivers[index];
+      const idstr = vfio === undefined ? thread.config.definition.state.name : `${pciAddress(slot++)}/vfio`;
       const instanceId = used.get(idstr) ?? 0;
       used.set(idstr, instanceId + 1);
-      return { thread, idstr, instanceId };
+      return { thread, idstr, instanceId, vfio };
     });
   }
 
@@ -55,17 +85,37 @@ export class DeviceSet {
 
   /** The machine begins to run. Throws what the first device that cannot threw, once every device has answered. */
   start(): Promise<void> {
-    return this.#all((thread) => thread.start());
+    return this.#all(async ({ thread, vfio }) => {
+      await thread.start();
+      await vfio?.client.setState('running');
+    });
   }
 
-  /** The machine stops. Throws as `start` does. */
-  stop(): Promise<void> {
-    return this.#all((thread) => thread.stop());
+  /**
+   * The machine stops; with `keepSaving`, VFIO devices that are in precopy go on to their last data (run state
+   * finish-migrate). Throws as `start` does.
+   */
+  async stop(options: { keepSaving: boolean }): Promise<void> {
+    await this.#all(async ({ vfio }) => {
+      if (vfio?.features.p2p !== true) return;
+      await vfio.client.setState(isPrecopy(await vfio.client.state()) ? 'pre-copy-p2p' : 'running-p2p');
+    });
+    await this.#all(async ({ thread, vfio }) => {
+      if (vfio !== undefined) {
+        const goesOn = options.keepSaving && isPrecopy(await vfio.client.state());
+        await vfio.client.setState(goesOn ? 'stop-copy' : 'stop', 'stop');
+      }
+      await thread.stop();
+    });
   }
 
   /** Every device back to power-on. Throws as `start` does. */
   reset(): Promise<void> {
-    return this.#all((thread) => thread.reset());
+    return this.#all(async ({ thread, vfio }) => {
+      await thread.reset();
+      await vfio?.client.reset();
+      if (!thread.running) await vfio?.client.setState('stop'); // a reset leaves it running
+    });
   }
 
   /** Ends all threads. */
@@ -73,9 +123,22 @@ export class DeviceSet {
     await Promise.all(this.devices.map(({ thread }) => thread[Symbol.asyncDispose]()));
   }
 
-  async #all(ask: (thread: DeviceThread) => Promise<unknown>): Promise<void> {
-    const outcomes = await Promise.allSettled(this.devices.map(({ thread }) => ask(thread)));
+  async #all(ask: (device: MachineDevice) => Promise<unknown>): Promise<void> {
+    const outcomes = await Promise.allSettled(this.devices.map(ask));
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   }
+}
+
+async function vfioOf(thread: DeviceThread): Promise<MachineVfio | undefined> {
+  if (thread.config.definition.vfio !== true) return undefined;
+  const client = new VfioClient((kind, payload, transfer = []) =>
+    thread.request(kind, payload, { transfer, deadlineMs: VFIO_DEADLINE_MS }),
+  );
+  await client.setState('stop'); // a new device runs, a new machine does not
+  return { client, features: await client.features() };
+}
+
+function pciAddress(slot: number): string {
+  return `0000:00:${slot.toString(16).padStart(2, '0')}.0`;
 }

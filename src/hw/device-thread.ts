@@ -12,6 +12,7 @@ import type { DeviceDefinition, RegisterAccess } from './device.ts';
 import type { DeviceRequests, SavedState } from './device-host.ts';
 import { IrqLines } from './irq.ts';
 import type { RamShare } from './ram.ts';
+import { ResourceAccount } from './vfio/resource-pool.ts';
 import type { StatePlace } from './vmstate/schema.ts';
 
 /** What workers/device.ts starts with. */
@@ -20,6 +21,9 @@ export interface DeviceThreadData {
   readonly id: string;
   readonly properties: Readonly<Record<string, unknown>>;
   readonly ram: RamShare;
+  /** The machine's ResourcePool, and the device's place in it. */
+  readonly resources: SharedArrayBuffer;
+  readonly index: number;
   readonly irqs: SharedArrayBuffer;
   readonly time: SharedArrayBuffer;
 }
@@ -62,6 +66,8 @@ export class DeviceThread {
   static async start(options: {
     config: DeviceConfig;
     ram: RamShare;
+    resources: SharedArrayBuffer;
+    index: number;
     time: SharedArrayBuffer;
     log: Logger;
     deadlineMs?: number;
@@ -74,6 +80,8 @@ export class DeviceThread {
   private constructor(options: {
     config: DeviceConfig;
     ram: RamShare;
+    resources: SharedArrayBuffer;
+    index: number;
     time: SharedArrayBuffer;
     log: Logger;
     deadlineMs?: number;
@@ -88,6 +96,8 @@ export class DeviceThread {
       id: config.id,
       properties: config.properties,
       ram: options.ram,
+      resources: options.resources,
+      index: options.index,
       irqs: this.irqs.share,
       time: options.time,
     };
@@ -96,6 +106,11 @@ export class DeviceThread {
 
   get id(): string {
     return this.config.id;
+  }
+
+  /** True between `start` and `stop`. */
+  get running(): boolean {
+    return this.#running;
   }
 
   /** The value of a register. Throws `device/access`, `device/failed`. */
@@ -223,11 +238,15 @@ export class DeviceThread {
   async #restart(failed: ManagedWorker | undefined): Promise<ManagedWorker> {
     await failed?.[Symbol.asyncDispose]();
     for (let line = 0; line < this.irqs.count; line += 1) this.irqs.line(line).set(false);
+    new ResourceAccount({ share: this.#data.resources, index: this.#data.index, device: this.id }).clear();
     const worker = await this.#spawn();
     const state = this.#lastState;
     try {
       if (state !== undefined) await this.#exchange(worker, 'load', { ...state, bytes: state.bytes.slice() });
       if (this.#running) await this.#exchange(worker, 'start', undefined);
+      else if (this.config.definition.vfio === true) {
+        await this.#exchange(worker, 'vfio/set-state', { target: 'stop', recover: undefined });
+      }
     } catch (error) {
       await worker[Symbol.asyncDispose]();
       throw error;

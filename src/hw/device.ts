@@ -6,10 +6,12 @@
 
 import type { DeviceConformance } from './device-conformance.ts';
 import type { PropertyTable, PropertyValues } from './device-property.ts';
+import type { VfioDriver } from './vfio/vfio-driver.ts';
 import type { StateSchema } from './vmstate/schema.ts';
 
 export type { DeviceConformance, TraceStep } from './device-conformance.ts';
 export { choice, count, flag, rate, size, text, time, timePerMiB } from './device-property.ts';
+export type { PrecopyInfo, VfioDriver } from './vfio/vfio-driver.ts';
 export { field } from './vmstate/field.ts';
 export { type StateOf, vmstate } from './vmstate/vmstate.ts';
 
@@ -59,6 +61,13 @@ export interface DeviceRam {
   write(address: number, bytes: Uint8Array): void;
 }
 
+/** What a machine has for its devices to allocate from; a device that allocates for its state takes it here first. */
+export interface DeviceResources {
+  /** Throws `vfio/resources`, and takes nothing, when so much is not left. */
+  take(bytes: number): void;
+  giveBack(bytes: number): void;
+}
+
 /** What a device may say to the log; values are fields, not part of the sentence. */
 export interface DeviceLog {
   debug(fields: object, message: string): void;
@@ -74,6 +83,7 @@ export interface DeviceContext<P extends PropertyTable = PropertyTable> {
   /** Its properties, parsed, with presets for those that were not given. */
   readonly properties: PropertyValues<P>;
   readonly ram: DeviceRam;
+  readonly resources: DeviceResources;
   readonly log: DeviceLog;
   /** Virtual time (ns): how long the guest has run; stands still while the machine is stopped. */
   nowNs(): bigint;
@@ -104,6 +114,8 @@ export interface Device<S = unknown> {
   stop?(): void | Promise<void>;
   /** Gives back files and the like; the thread ends afterwards. */
   close?(): void | Promise<void>;
+  /** A VFIO-like device has a driver: its bulk state streams while the guest runs (spec/vfio.md). */
+  readonly vfio?: VfioDriver;
 }
 
 /** A device as its module declares it. */
@@ -113,13 +125,15 @@ export interface DeviceDefinition<P extends PropertyTable = PropertyTable, S = u
   /** One line for `--help` and documentation. */
   readonly summary: string;
   readonly properties: P;
-  /** The device's section on the stream. */
+  /** The device's section on the stream; for a VFIO-like device what its CONFIG record carries. */
   readonly state: StateSchema<S>;
   readonly regions?: Readonly<Record<string, DeviceRegion>>;
   /** Number of interrupt lines; default 1. */
   readonly interrupts?: number;
   /** What the conformance suite needs to know; without it the suite says what to add. */
   readonly conformance?: DeviceConformance;
+  /** True for devices with a `vfio` driver: their section is QEMU's VFIO section. */
+  readonly vfio?: boolean;
   /** Makes the device, in its own thread. */
   create(context: DeviceContext<P>): Device<S> | Promise<Device<S>>;
 }

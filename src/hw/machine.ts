@@ -10,6 +10,7 @@ import { type GuestOptions, guestRegion } from './guest/guest-options.ts';
 import type { GuestCheck } from './guest/guest-program.ts';
 import { Vcpu } from './guest/vcpu.ts';
 import { RamBlock } from './ram.ts';
+import { DEFAULT_RESOURCE_BYTES } from './vfio/resource-pool.ts';
 import { SharedTime } from './virtual-time.ts';
 
 /** A file that is loaded into RAM before the guest starts (`-device loader,force-raw=on`). */
@@ -27,6 +28,8 @@ export interface MachineConfig {
   readonly loaders: readonly RamLoaderOption[];
   readonly devices: readonly DeviceConfig[];
   readonly log: Logger;
+  /** What devices may allocate for state that arrives (bytes); default DEFAULT_RESOURCE_BYTES. */
+  readonly resourceBytes?: number;
   /** Longest time a device may take to answer (ms); default DEVICE_DEADLINE_MS. */
   readonly deviceDeadlineMs?: number;
   /** Told when a vCPU's thread dies by itself. */
@@ -54,6 +57,7 @@ export class Machine {
     this.#devices = DeviceSet.create({
       configs: config.devices,
       ram: ram.share,
+      resourceBytes: config.resourceBytes ?? DEFAULT_RESOURCE_BYTES,
       time: this.#time.share,
       log: config.log,
       ...(config.deviceDeadlineMs === undefined ? {} : { deadlineMs: config.deviceDeadlineMs }),
@@ -83,7 +87,7 @@ export class Machine {
     try {
       await devices.start();
     } catch (error) {
-      await devices.stop().catch(() => undefined); // the first failure is the one to tell
+      await devices.stop({ keepSaving: false }).catch(() => undefined); // the first failure is the one to tell
       this.#time.stop();
       throw error;
     }
@@ -106,13 +110,13 @@ export class Machine {
   }
 
   /**
-   * Stops every vCPU and every device: after it resolves not one byte of RAM changes. Throws `thread/timeout`,
-   * `thread/failed` or `device/failed`.
+   * Stops every vCPU and every device: after it resolves not one byte of RAM changes. With `keepSaving`, VFIO devices that
+   * are being saved go on with that. Throws `thread/timeout`, `thread/failed` or `device/failed`.
    */
-  async stop(): Promise<void> {
+  async stop(options: { keepSaving: boolean } = { keepSaving: false }): Promise<void> {
     const [vcpus, devices] = await Promise.all([this.#vcpus, this.#devices]);
     await Promise.all(vcpus.map((vcpu) => vcpu.stop()));
-    await devices.stop();
+    await devices.stop(options);
     this.#time.stop();
   }
 

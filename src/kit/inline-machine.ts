@@ -12,6 +12,7 @@ import { DeviceHost, type SavedState } from '../hw/device-host.ts';
 import { parseProperties } from '../hw/device-property.ts';
 import { IrqLines } from '../hw/irq.ts';
 import { RamBlock } from '../hw/ram.ts';
+import { DEFAULT_RESOURCE_BYTES, ResourceAccount, ResourcePool } from '../hw/vfio/resource-pool.ts';
 import { ManualTime } from '../hw/virtual-time.ts';
 
 const RAM_BYTES = 65_536;
@@ -63,6 +64,7 @@ export class InlineMachine implements AsyncDisposable {
   readonly irqs: IrqLines;
   readonly #world: GuestWorld;
   readonly #time = new ManualTime();
+  readonly #pool = new ResourcePool({ limitBytes: DEFAULT_RESOURCE_BYTES, deviceCount: 1 });
   readonly #failures: Error[] = [];
   #host!: DeviceHost; // made by create
   #closed = false;
@@ -76,6 +78,7 @@ export class InlineMachine implements AsyncDisposable {
       id: definition.name,
       properties,
       ram: ram.share,
+      resources: new ResourceAccount({ share: machine.#pool.share, index: 0, device: definition.name }),
       irqs: machine.irqs,
       time: machine.#time,
       log: NO_LOG,

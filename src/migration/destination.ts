@@ -130,6 +130,7 @@ export class DestinationMigration {
       ledger: this.#ledger,
       log: this.#log,
     });
+    await this.#loader.setup();
     await this.#loader.header();
   }
 
@@ -159,6 +160,7 @@ export class DestinationMigration {
     this.#error = reason;
     this.#log.error({ err: reason, phase: this.#phase }, 'incoming migration failed');
     await this.#loader?.sendFinalStatus(1).catch(() => undefined); // the connection may be what failed
+    await this.#loader?.cleanup();
     // An orderly close, so that the final status is not lost to a reset.
     await this.#channel?.close().catch(() => undefined);
     this.#channel?.destroy(reason.message);

@@ -7,6 +7,7 @@
 import { isHarnessError } from '../base/errors.ts';
 import type { DescribedState, ExtentStep, StatePlace } from '../hw/vmstate/schema.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
+import type { VfioPort } from './vfio/vfio-port.ts';
 
 /** What both sides know of a device's section. */
 interface DeviceSection {
@@ -22,12 +23,17 @@ interface DeviceSection {
 
 /** A device of a source. */
 export interface SourceDevice extends DeviceSection {
+  /** Its section is a VFIO one, around the state that `save` gives. */
+  readonly vfio?: VfioPort;
   /** Its state; the machine is stopped. */
   save(): Promise<{ readonly bytes: Uint8Array; readonly described: DescribedState }>;
 }
 
 /** A device of a destination. */
 export interface DestinationDevice extends DeviceSection {
+  readonly vfio?: VfioPort;
+  /** Version of its own state inside of a VFIO section, whose CONFIG record carries none. */
+  readonly stateVersion: number;
   extent(version: number, place?: Omit<StatePlace, 'version'>): Generator<ExtentStep, void, Uint8Array>;
   /** For errors of a cut stream: decodes on this thread what there is. */
   decode(bytes: Uint8Array, place: StatePlace): unknown;

@@ -20,6 +20,8 @@ export interface CommandContext {
   /** True where the source may find out that it talks to a Switchover: on machines that QEMU does not have. */
   readonly answersProbe: boolean;
   readonly clock: Clock;
+  /** The source has stopped its guest and sends the last of its state. */
+  switchover(): void;
   /** Runs the element loop over a package that starts at this stream offset. */
   loadPackage(bytes: Uint8Array, offset: number): Promise<void>;
   readonly blocks: readonly RamBlock[];
@@ -99,6 +101,7 @@ export class CommandLoader {
         return this.#recvBitmap({ reader, at, length });
       case 'SWITCHOVER_START':
         log.info({ at }, 'switchover start');
+        this.#context.switchover();
         return;
       default:
         name satisfies never;

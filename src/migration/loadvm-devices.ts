@@ -3,10 +3,22 @@
  * thread while the stream goes on. Devices of a lower priority wait for those above (spec/wire.md §9.7).
  */
 
+import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
 import { type DestinationDevice, readState } from './device-sections.ts';
 import type { LedgerRecorder } from './ledger.ts';
+import type { CommandLoader } from './loadvm-commands.ts';
+import type { ReturnPathWriter } from './return-path.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
+import { type AckMode, DestinationAck } from './vfio/switchover-ack.ts';
+import { VfioLoad } from './vfio/vfio-load.ts';
+
+/** How the destination takes part in switchover-ack. */
+export interface AckPolicy {
+  readonly mode: AckMode;
+  readonly isOn: boolean;
+}
 
 /** Loads the devices of one machine. */
 export class DeviceLoader {
@@ -17,11 +29,63 @@ export class DeviceLoader {
 
   readonly #ledger: LedgerRecorder;
   readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #vfio: ReadonlyMap<string, VfioLoad>;
+  readonly #ack: DestinationAck;
+  readonly #commands: Pick<CommandLoader, 'returnPath' | 'peer'>;
+  /** What readiness or its ack failed with; the stream is told at its next element. */
+  #failure: Error | undefined;
 
-  constructor(devices: readonly DestinationDevice[], ledger: LedgerRecorder, clock: Clock) {
-    this.#devices = devices;
-    this.#ledger = ledger;
-    this.#clock = clock;
+  constructor(deps: {
+    devices: readonly DestinationDevice[];
+    ledger: LedgerRecorder;
+    clock: Clock;
+    log: Logger;
+    ack: AckPolicy;
+    commands: Pick<CommandLoader, 'returnPath' | 'peer'>;
+  }) {
+    this.#devices = deps.devices;
+    this.#ledger = deps.ledger;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#commands = deps.commands;
+    const streaming = deps.devices.filter((device) => device.vfio !== undefined);
+    this.#vfio = new Map(streaming.map((device) => [device.id, this.#vfioLoad(device)]));
+    const waiting = streaming.filter(({ vfio }) => vfio?.features.precopy === true).map(({ id }) => id);
+    this.#ack = new DestinationAck({ ...deps.ack, devices: waiting });
+  }
+
+  /** Before the stream: devices that stream take state from now on. */
+  async setup(): Promise<void> {
+    await Promise.all([...this.#vfio.values()].map((device) => device.setup()));
+  }
+
+  /** The source has opened the return path: acknowledges at once where no device needs preparation. */
+  async returnPathOpened(returnPath: ReturnPathWriter): Promise<void> {
+    if (this.#ack.opened()) await returnPath.send('SWITCHOVER_ACK');
+  }
+
+  /** The source has stopped its guest. */
+  switchover(): void {
+    for (const device of this.#vfio.values()) device.switchover();
+  }
+
+  /** After a load that failed: no resuming session stays open. */
+  async cleanup(): Promise<void> {
+    const outcomes = await Promise.allSettled([...this.#vfio.values()].map((device) => device.cleanup()));
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') this.#log.warn({ err: outcome.reason }, 'a device did not end its loading');
+    }
+  }
+
+  /** Between two elements: throws what a device failed with behind the stream's back. */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** The section of a device that streams. */
+  async stream(reader: StreamReader, device: DestinationDevice): Promise<void> {
+    await this.#vfio.get(device.id)?.load(reader);
   }
 
   /** The device that owns a section. */
@@ -36,12 +100,17 @@ export class DeviceLoader {
 
   /** Reads the payload of a device's FULL section and starts its load. Throws for a second section of the same device. */
   async load(reader: StreamReader, device: DestinationDevice, version: number): Promise<void> {
-    const { section, offset } = reader;
+    const { offset } = reader;
     if (this.#seen.has(device)) {
       const expected = `one section of device '${device.id}'`;
       throw reader.bad({ at: offset, field: 'section', expected, actual: 'a second' });
     }
     this.#seen.add(device);
+    await this.#loadState(reader, device, version);
+  }
+
+  async #loadState(reader: StreamReader, device: DestinationDevice, version: number): Promise<void> {
+    const { section, offset } = reader;
     if (device.priority < this.#priority) await this.#settle();
     this.#priority = device.priority;
     const place = { version, offset, section };
@@ -57,6 +126,7 @@ export class DeviceLoader {
   /** After EOF: waits for every device. Throws the first one's error, or for a device that got no state. */
   async finish(reader: StreamReader): Promise<void> {
     await this.#settle();
+    await Promise.all([...this.#vfio.values()].map((device) => device.finish()));
     const missing = this.#devices.filter((device) => !this.#seen.has(device));
     if (missing.length === 0) return;
     throw reader.bad({
@@ -66,6 +136,52 @@ export class DeviceLoader {
       actual: 'EOF',
       hint: `this machine has ${missing.map((device) => `device '${device.id}'`).join(', ')}, which the source has not`,
     });
+  }
+
+  #vfioLoad(device: DestinationDevice): VfioLoad {
+    const { id, vfio } = device;
+    assert(vfio !== undefined, 'only devices with a VFIO driver stream');
+    const load: VfioLoad = new VfioLoad({
+      id,
+      port: vfio,
+      clock: this.#clock,
+      ledger: this.#ledger,
+      loadConfig: async (reader) => {
+        this.#seen.add(device);
+        await this.#loadState(reader, device, device.stateVersion);
+      },
+      onInitDataSent: ({ reader, at }) => {
+        const why = this.#ack.initDataSent(id);
+        if (why !== undefined) {
+          const expected = `no DEV_INIT_DATA_SENT: ${why}`;
+          const hint = 'set switchover-ack, and devices with precopy, the same on both sides';
+          throw reader.bad({ at, field: 'VFIO flag', expected, actual: 'one', hint });
+        }
+        void this.#whenReady(device, load).catch((error: Error) => this.#fail(error));
+      },
+      onFailure: (error) => this.#fail(error),
+    });
+    return load;
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+  }
+
+  /** Tells the source once the device has prepared everything. */
+  async #whenReady(device: DestinationDevice, load: VfioLoad): Promise<void> {
+    await load.ready();
+    const { returnPath, peer } = this.#commands;
+    const { idstr, instanceId } = device;
+    this.#log.info({ device: device.id, preparationMs: load.preparationMs }, 'device ready');
+    await peer?.readiness({
+      idstr,
+      instanceId,
+      ready: true,
+      preparationMs: load.preparationMs,
+      loadBytesPerSecond: load.loadRate.bytesPerSecond,
+    });
+    if (this.#ack.ready(device.id)) await returnPath?.send('SWITCHOVER_ACK');
   }
 
   async #settle(): Promise<void> {

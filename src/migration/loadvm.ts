@@ -7,23 +7,20 @@ import type { Clock } from '../base/clock.ts';
 import { HarnessError, isHarnessError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../wire/limits.ts';
-import { PAGE_BITS, RAM_VERSION } from '../wire/ram.ts';
-import { CONFIGURATION_SUBSECTIONS, ELEMENT, STREAM_MAGIC, STREAM_VERSION } from '../wire/stream.ts';
+import { RAM_VERSION } from '../wire/ram.ts';
+import { ELEMENT } from '../wire/stream.ts';
 import type { DestinationMachine } from './destination.ts';
 import type { DestinationDevice } from './device-sections.ts';
 import type { LedgerRecorder } from './ledger.ts';
 import { CommandLoader } from './loadvm-commands.ts';
+import { ConfigurationLoader } from './loadvm-configuration.ts';
 import { DeviceLoader } from './loadvm-devices.ts';
-import { CAPABILITIES, REMOVED_CAPABILITIES } from './options/capabilities.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
 import { RamLoader } from './ram/ram-load.ts';
 import { ReturnPathWriter } from './return-path.ts';
 import { type FullSection, machineSections, type VmState } from './savevm.ts';
 import type { ByteSource, Channel } from './transport/channel.ts';
 import { latin1, StreamReader, stagingBuffer } from './transport/stream-reader.ts';
-
-/** Capabilities that must be equal on both sides because they change the stream. */
-const VALIDATED = ['x-ignore-shared', 'mapped-ram'] as const;
 
 interface Section {
   readonly name: string;
@@ -39,6 +36,7 @@ export class StreamLoader {
   readonly #machine: DestinationMachine;
   readonly #options: MigrationOptionsSnapshot;
   readonly #log: Logger;
+  readonly #configuration: ConfigurationLoader;
   readonly #ram: RamLoader;
   readonly #commands: CommandLoader;
   readonly #devices: DeviceLoader;
@@ -70,49 +68,47 @@ export class StreamLoader {
     this.#machine = deps.machine;
     this.#options = deps.options;
     this.#log = deps.log;
+    this.#configuration = new ConfigurationLoader(deps);
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks);
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
-    this.#devices = new DeviceLoader(deps.devices, deps.ledger, deps.clock);
     this.#commands = new CommandLoader({
-      openReturnPath: async () => new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE),
+      openReturnPath: async () => {
+        const returnPath = new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE);
+        await this.#devices.returnPathOpened(returnPath);
+        return returnPath;
+      },
+      switchover: () => this.#devices.switchover(),
       answersProbe: deps.machine.machineName !== 'none',
       clock: deps.clock,
       loadPackage: (bytes, offset) => this.#package(bytes, offset),
       blocks: deps.machine.ramBlocks,
       log: deps.log,
     });
+    const { capabilities, properties } = deps.options;
+    this.#devices = new DeviceLoader({
+      ...deps,
+      ack: {
+        mode: properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
+        isOn: capabilities['switchover-ack'],
+      },
+      commands: this.#commands,
+    });
+  }
+
+  /** Before the first byte: devices that stream get ready to take state. */
+  async setup(): Promise<void> {
+    await this.#devices.setup();
+  }
+
+  /** After a failure: devices that stream leave the state in which they took it. */
+  async cleanup(): Promise<void> {
+    await this.#devices.cleanup();
   }
 
   /** Reads magic, version and the configuration section. */
-  async header(): Promise<void> {
-    const reader = this.#reader;
-    reader.section = 'stream header';
-    await this.#expectU32(
-      'magic',
-      STREAM_MAGIC,
-      'this is no migration stream; look at what the peer sends to this address',
-    );
-    await this.#expectU32('version', STREAM_VERSION, 'the only stream version in use is 3');
-    if (!this.#options.properties['send-configuration']) return;
-    reader.section = 'configuration section';
-    const at = reader.offset;
-    const type = await reader.u8('section type');
-    if (type !== ELEMENT.CONFIGURATION) {
-      throw reader.bad({
-        at,
-        field: 'section type',
-        expected: `0x0${ELEMENT.CONFIGURATION} (configuration)`,
-        actual: hex(type),
-        hint: 'a source with send-configuration=off needs -global migration.send-configuration=off here too',
-      });
-    }
-    await this.#machineName();
-    for (;;) {
-      if (reader.available === 0) await reader.need(1, 'element type');
-      if (reader.peekU8(0) !== ELEMENT.SUBSECTION) return;
-      await this.#configurationSubsection();
-    }
+  header(): Promise<void> {
+    return this.#configuration.load();
   }
 
   /** Reads elements up to EOF. Returns the state that the device sections carried. */
@@ -124,6 +120,7 @@ export class StreamLoader {
 
   async #elements(reader: StreamReader): Promise<void> {
     for (;;) {
+      this.#devices.check();
       reader.section = 'between sections';
       const at = reader.offset;
       const type = await reader.u8('element type');
@@ -191,121 +188,6 @@ export class StreamLoader {
   /** Tells the source how it ended, if it opened a return path. */
   async sendFinalStatus(status: 0 | 1): Promise<void> {
     await this.#commands.returnPath?.sendU32('SHUT', status);
-  }
-
-  // ── configuration ──────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #machineName(): Promise<void> {
-    const reader = this.#reader;
-    const lengthAt = reader.offset;
-    const length = await reader.u32('machine name (length)');
-    const maximum = LIMITS.MACHINE_NAME_BYTES;
-    if (length > maximum) {
-      throw reader.overLimit({
-        at: lengthAt,
-        field: 'machine name (length)',
-        limit: 'MACHINE_NAME_BYTES',
-        maximum,
-        actual: length,
-      });
-    }
-    const at = reader.offset;
-    const name = latin1(await reader.bytes(length, 'machine name'));
-    if (name === this.#machine.machineName) return;
-    throw reader.bad({
-      at,
-      field: 'machine name',
-      expected: `'${this.#machine.machineName}'`,
-      actual: JSON.stringify(name),
-      hint: 'start both sides with the same -machine',
-    });
-  }
-
-  async #configurationSubsection(): Promise<void> {
-    const reader = this.#reader;
-    const at = reader.offset;
-    await reader.u8('subsection marker');
-    const name = await reader.text8('subsection name');
-    const versionAt = reader.offset;
-    const version = await reader.u32(`version of ${name}`);
-    const known: readonly string[] = Object.values(CONFIGURATION_SUBSECTIONS);
-    if (!known.includes(name)) {
-      throw reader.bad({ at, field: 'subsection name', expected: known.join(', '), actual: JSON.stringify(name) });
-    }
-    if (version !== 1)
-      throw reader.bad({ at: versionAt, field: `version of ${name}`, expected: '1', actual: `${version}` });
-    if (name === CONFIGURATION_SUBSECTIONS.TARGET_PAGE_BITS) await this.#expectU32('target page bits', PAGE_BITS);
-    else if (name === CONFIGURATION_SUBSECTIONS.CAPABILITIES) await this.#capabilities();
-    else await this.#uuid();
-  }
-
-  async #capabilities(): Promise<void> {
-    const reader = this.#reader;
-    const at = reader.offset;
-    const count = await reader.u32('number of capabilities');
-    const maximum = LIMITS.CONFIGURATION_CAPABILITIES;
-    if (count > maximum) {
-      throw reader.overLimit({
-        at,
-        field: 'number of capabilities',
-        limit: 'CONFIGURATION_CAPABILITIES',
-        maximum,
-        actual: count,
-      });
-    }
-    for (let n = 0; n < count; n++) {
-      const nameAt = reader.offset;
-      const name = await reader.text8('capability name');
-      if (!Object.hasOwn(CAPABILITIES, name) && !Object.hasOwn(REMOVED_CAPABILITIES, name)) {
-        throw reader.bad({
-          at: nameAt,
-          field: 'capability name',
-          expected: 'a known capability',
-          actual: JSON.stringify(name),
-        });
-      }
-      const validated = VALIDATED.find((row) => row === name);
-      if (validated !== undefined && !this.#options.capabilities[validated]) {
-        throw reader.bad({
-          at: nameAt,
-          field: 'capability name',
-          expected: `${name} off, as here`,
-          actual: `${name} on`,
-          hint: `set the capability ${name} the same on both sides`,
-        });
-      }
-    }
-  }
-
-  async #uuid(): Promise<void> {
-    const reader = this.#reader;
-    const at = reader.offset;
-    const received = await reader.bytes(16, 'uuid');
-    const own = this.#machine.uuid;
-    if (own === undefined) {
-      this.#log.warn({ received: uuidText(received) }, 'a UUID was received but none is set here');
-    } else if (Buffer.compare(received, own) !== 0) {
-      throw reader.bad({
-        at,
-        field: 'uuid',
-        expected: uuidText(own),
-        actual: uuidText(received),
-        hint: 'start both sides with the same -uuid',
-      });
-    }
-  }
-
-  async #expectU32(field: string, expected: number, why?: string): Promise<void> {
-    const at = this.#reader.offset;
-    const actual = await this.#reader.u32(field);
-    if (actual === expected) return;
-    throw this.#reader.bad({
-      at,
-      field,
-      expected: hex(expected),
-      actual: hex(actual),
-      ...(why === undefined ? {} : { hint: why }),
-    });
   }
 
   // ── sections ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -421,7 +303,12 @@ export class StreamLoader {
     }
     if (version > found.version || version < found.minimumVersion)
       throw versions(`${found.minimumVersion} to ${found.version}`);
-    if ('extent' in found) return { name, row: found.id, load: (from) => this.#devices.load(from, found, version) };
+    if ('extent' in found) {
+      const isStream = found.vfio !== undefined;
+      const load = (from: StreamReader) =>
+        isStream ? this.#devices.stream(from, found) : this.#devices.load(from, found, version);
+      return { name, row: found.id, load };
+    }
     return { name, row: 'machine', load: (from) => this.#full(from, found, version) };
   }
 
@@ -481,10 +368,4 @@ const NOWHERE = {
 
 function hex(value: number): string {
   return `0x${value.toString(16).padStart(2, '0')}`;
-}
-
-function uuidText(bytes: Uint8Array): string {
-  return Buffer.from(bytes)
-    .toString('hex')
-    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -8,9 +8,12 @@ import { inStreamOrder, type SourceDevice } from './device-sections.ts';
 import type { LedgerRecorder } from './ledger.ts';
 import { describeSection, type FullSection, machineSections, type StreamFraming, type VmState } from './savevm.ts';
 import type { ByteSink } from './transport/channel.ts';
+import type { SourceAck } from './vfio/switchover-ack.ts';
+import { VfioSave } from './vfio/vfio-save.ts';
 
 /** Devices' sections are numbered from here; the machine's own have QEMU's numbers, which are smaller. */
 const FIRST_DEVICE_SECTION_ID = 4;
+const VFIO_FLAG_BYTES = 8;
 
 interface SectionHeader {
   readonly id: number;
@@ -26,8 +29,10 @@ export class SectionSaver {
   readonly #framing: StreamFraming;
   readonly #ledger: LedgerRecorder;
   readonly #clock: Clock;
+  readonly #vfio: readonly VfioSave[];
 
   constructor(deps: {
+    ack: SourceAck;
     devices: readonly SourceDevice[];
     sink: ByteSink;
     framing: StreamFraming;
@@ -39,6 +44,51 @@ export class SectionSaver {
     this.#framing = deps.framing;
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
+    this.#vfio = this.#devices.flatMap((device, index) =>
+      device.vfio === undefined
+        ? []
+        : [new VfioSave({ ...deps, ...device, port: device.vfio, sectionId: FIRST_DEVICE_SECTION_ID + index })],
+    );
+  }
+
+  /** Devices whose state streams while the guest runs. */
+  get vfio(): readonly VfioSave[] {
+    return this.#vfio;
+  }
+
+  /** Bytes that VFIO devices are known to have for precopy; no question to them. */
+  get pendingBytes(): number {
+    return this.#vfio.reduce((sum, device) => sum + device.pendingBytes, 0);
+  }
+
+  /** Opens the sections of devices that stream. */
+  async setup(isRunning: boolean): Promise<void> {
+    for (const device of this.#vfio) await device.setup(isRunning);
+  }
+
+  /** Gives every device that streams its turn; resolves with the payload bytes sent. */
+  async iterate(): Promise<number> {
+    let sent = 0;
+    for (const device of this.#vfio) sent += await device.iterate();
+    return sent;
+  }
+
+  /** Asks every device; resolves with the bytes that are left for the time when the guest stands still. */
+  async pendingExact(): Promise<number> {
+    let bytes = 0;
+    for (const device of this.#vfio) bytes += await device.pendingExact();
+    return bytes;
+  }
+
+  /** The END sections: what devices have left, the guest stands still. */
+  async complete(): Promise<void> {
+    for (const device of this.#vfio) await device.complete();
+  }
+
+  /** However it ended: no saving session stays open. Resolves with what failed. */
+  async cleanup(): Promise<unknown[]> {
+    const outcomes = await Promise.allSettled(this.#vfio.map((device) => device.cleanup()));
+    return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
   }
 
   /** The FULL sections of a stopped machine; their descriptions. Throws what a device that cannot be saved threw. */
@@ -59,9 +109,15 @@ export class SectionSaver {
       const { bytes, described: members, savedMs } = await saves[index]!;
       const startMs = this.#clock.nowMs();
       this.#ledger.add(device.id, 'queue', savedMs, startMs);
-      await this.#send({ ...device, id: FIRST_DEVICE_SECTION_ID + index }, bytes);
+      const stream = this.#vfio.find(({ id }) => id === device.id);
+      if (stream === undefined) await this.#send({ ...device, id: FIRST_DEVICE_SECTION_ID + index }, bytes);
+      else await stream.saveState(bytes);
       this.#ledger.add(device.id, 'wire', startMs, this.#clock.nowMs());
-      described.push({ name: device.idstr, instance_id: device.instanceId, ...members });
+      described.push({
+        name: device.idstr,
+        instance_id: device.instanceId,
+        ...(stream === undefined ? members : handWritten(bytes)),
+      });
     }
     for (const section of others) await own(section);
     return described;
@@ -80,4 +136,10 @@ export class SectionSaver {
     await this.#sink.write(payload);
     await this.#sink.write(this.#framing.footer(section.id));
   }
+}
+
+/** Sections that no state description describes are one buffer in the vmdescription: here flag, state, flag. */
+function handWritten(state: Uint8Array): object {
+  const size = state.length + 2 * VFIO_FLAG_BYTES;
+  return { size, fields: [{ name: 'data', size, type: 'buffer' }] };
 }

@@ -25,9 +25,12 @@ import type { StatusMachine } from './status.ts';
 import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
 import { openOutgoing } from './transport/transport.ts';
+import { SourceAck } from './vfio/switchover-ack.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 const RAM_SECTION_ID = 1;
+/** While only the ack is missing: how often RAM is looked at again (ms). */
+const ACK_POLL_MS = 5;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
 
@@ -68,7 +71,12 @@ export class SourceMigration {
   #sections: SectionSaver | undefined;
   readonly #ledger = new LedgerRecorder();
   #downtimeAccount: Ledger | undefined;
+  /** When each device's ack came, since the start of the migration. */
+  readonly #ackMs = new Map<string, number>();
+  /** Since when only the ack is missing. */
+  #ackWaitMs: number | undefined;
   readonly #peer: PeerKnowledge;
+  readonly #ack: SourceAck;
   #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
   #stopped = false;
@@ -95,6 +103,10 @@ export class SourceMigration {
     this.#onPass = deps.onPass;
     this.#options = deps.options.snapshot();
     this.#peer = new PeerKnowledge(deps.clock);
+    this.#ack = new SourceAck({
+      mode: this.#options.properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
+      isOn: this.#options.capabilities['switchover-ack'],
+    });
     this.#framing = new StreamFraming({ sectionFooters: this.#options.properties['send-section-footer'] });
     this.#stats = new SourceStats({
       clock: deps.clock,
@@ -163,6 +175,9 @@ export class SourceMigration {
       'setup-time': stats.setupMs,
       'total-time': stats.totalTimeMs(),
       ...(done ? { downtime: stats.downtimeMs ?? 0 } : { 'expected-downtime': stats.expectedDowntimeMs }),
+      ...(this.#sections !== undefined && this.#sections.vfio.length > 0
+        ? { vfio: { transferred: this.#sections.vfio.reduce((sum, device) => sum + device.transferred, 0) } }
+        : {}),
       ram: stats.ram({ totalBytes: this.#ram?.totalBytes ?? 0, remainingBytes: this.#ram?.pendingBytes ?? 0, done }),
       ...this.#extended(),
       ...error,
@@ -176,6 +191,12 @@ export class SourceMigration {
     return {
       'x-switchover': {
         peer: this.#peer.isSwitchover ? 'switchover' : 'unknown',
+        devices: (this.#sections?.vfio ?? []).map(({ id, isInitialPending }) => ({
+          id,
+          ready: !isInitialPending && !this.#ack.withheldBy.includes(id),
+          ...(this.#ackMs.has(id) ? { 'ack-ms': this.#ackMs.get(id)! } : {}),
+        })),
+        ...(this.#ack.isOn ? { 'ack-withheld-by': this.#ack.withheldBy } : {}),
         ...(ledger === undefined ? {} : { ledger }),
       },
     };
@@ -190,6 +211,7 @@ export class SourceMigration {
     const ram = new RamSaver({ blocks: this.#machine.ramBlocks, sink, detectZero: zeroPageDetection !== 'none' });
     this.#ram = ram;
     this.#sections = new SectionSaver({
+      ack: this.#ack,
       devices: await this.#machine.devices(),
       sink,
       framing: this.#framing,
@@ -208,7 +230,7 @@ export class SourceMigration {
         blocks: ram.blocks,
         listener: {
           pong: (value) => this.#peer.pong(value),
-          switchoverAck: () => undefined,
+          switchoverAck: () => this.#acked(),
           extension: (name, data, at) => this.#peer.heard(name, data, at),
         },
         onFailure: (error) => this.#returnPathFailed(error),
@@ -226,6 +248,7 @@ export class SourceMigration {
     await sink.write(this.#framing.sectionHeader('SECTION_START', section));
     await sink.write(ram.setupPayload());
     await sink.write(this.#framing.footer(RAM_SECTION_ID));
+    await this.#sections.setup(this.#machine.isRunning());
     await sink.flush();
     this.#goOn();
     this.#stats.setupDone(startMs);
@@ -248,9 +271,19 @@ export class SourceMigration {
   /** One decision of spec/control.md §7.3: done, or another part was sent. */
   async #iteration(): Promise<'done' | 'again'> {
     const ram = this.#ram!;
+    const sections = this.#sections!;
     const { thresholdBytes } = this.#stats;
-    if (ram.pendingBytes < thresholdBytes) this.#synced(ram.sync());
-    if (ram.pendingBytes === 0 || ram.pendingBytes < thresholdBytes) return 'done';
+    let pendingBytes = ram.pendingBytes + sections.pendingBytes;
+    if (pendingBytes < thresholdBytes) {
+      this.#synced(ram.sync());
+      pendingBytes = ram.pendingBytes + (await sections.pendingExact());
+    }
+    const isConverged = pendingBytes === 0 || pendingBytes < thresholdBytes;
+    const isGranted = this.#ack.isGranted || !this.#machine.isRunning();
+    if (isConverged && isGranted) return 'done';
+    // Every device gets its turn before RAM: hot RAM must not keep one from the data that its ack waits for.
+    const sentBytes = await sections.iterate();
+    if (isConverged && sentBytes === 0) await this.#ackOrMoment();
     const endMs = this.#clock.nowMs() + PART_MS;
     await this.#sendPart('SECTION_PART', () => {
       const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);
@@ -259,8 +292,33 @@ export class SourceMigration {
     return 'again';
   }
 
+  /** All is sent and only the ack is missing: waits for it, a little, because the guest goes on writing. */
+  async #ackOrMoment(): Promise<void> {
+    const limitMs = this.#options.properties['x-switchover-ack-timeout'];
+    this.#ackWaitMs ??= this.#clock.nowMs();
+    const waitedMs = this.#clock.nowMs() - this.#ackWaitMs;
+    if (limitMs > 0 && waitedMs > limitMs) {
+      const why = `none after ${Math.round(waitedMs)} ms, withheld by ${this.#ack.withheldBy.join(', ') || 'the destination'}`;
+      throw new HarnessError('vfio/ack', { why });
+    }
+    const heard = new AbortController();
+    const moment = this.#clock.sleep(ACK_POLL_MS, AbortSignal.any([heard.signal, this.#abort.signal]));
+    moment.catch(() => undefined); // the loser of the race, or the cancel that the loop sees next
+    await Promise.race([moment.catch(() => undefined), this.#ack.changed]);
+    heard.abort();
+  }
+
+  #acked(): void {
+    const devices = this.#ack.acked();
+    const ackMs = Math.round(this.#clock.nowMs() - this.#stats.startMs);
+    for (const device of devices) this.#ackMs.set(device, ackMs);
+    this.#log.info({ devices, ackMs }, 'switchover-ack');
+  }
+
   async #switchover(): Promise<VmState> {
     this.#enter('switchover');
+    this.#ack.decide();
+    await this.#sections!.pendingExact(); // a device that asks for another ack by now has asked too late
     this.#stats.downtimeStarts();
     this.#stopped = true;
     const startMs = this.#clock.nowMs();
@@ -289,6 +347,7 @@ export class SourceMigration {
     this.#ledger.add('ram', 'save', this.#stoppedMs, startMs);
     await this.#sendPart('SECTION_END', () => Number.MAX_SAFE_INTEGER);
     this.#ledger.add('ram', 'wire', startMs, this.#clock.nowMs());
+    await this.#sections!.complete();
     const devices = await this.#sections!.full(state, { storeGlobalState: properties['store-global-state'] });
     const uuid = this.#options.capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const { machineName, suppressDescription } = this.#machine;
@@ -325,6 +384,8 @@ export class SourceMigration {
     const reason = error instanceof Error ? error : new Error(String(error));
     this.#ram?.end();
     this.#channel?.destroy('the migration failed');
+    for (const err of (await this.#sections?.cleanup()) ?? [])
+      this.#log.warn({ err }, 'a device did not end its saving');
     if (!cancelled) {
       this.#error ??= reason;
       this.#log.error({ err: reason, phase: this.#phase }, 'migration failed');

@@ -50,6 +50,10 @@ export interface RamInfo {
 export interface SwitchoverInfo {
   /** Whether the destination has proved to be a Switchover. */
   readonly peer: 'switchover' | 'unknown';
+  /** VFIO devices: whether they hold switchover off, and when they were acknowledged (ms after the start). */
+  readonly devices: readonly { readonly id: string; readonly ready: boolean; readonly 'ack-ms'?: number }[];
+  /** With the capability switchover-ack: the devices whose ack has not come. */
+  readonly 'ack-withheld-by'?: readonly string[];
   /** The account of the downtime, once it is over. */
   readonly ledger?: Ledger;
 }
@@ -62,6 +66,8 @@ export interface MigrationInfo {
   readonly 'expected-downtime'?: number;
   readonly downtime?: number;
   readonly 'cpu-throttle-percentage'?: number;
+  /** Payload bytes of VFIO devices, when there are any. */
+  readonly vfio?: { readonly transferred: number };
   readonly ram?: RamInfo;
   readonly 'x-switchover'?: SwitchoverInfo;
   readonly 'error-desc'?: string;

@@ -6,13 +6,14 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { HarnessError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { MachineDevice } from '../hw/device-set.ts';
+import type { MachineDevice, MachineVfio } from '../hw/device-set.ts';
 import type { DeviceConfig, DeviceThread } from '../hw/device-thread.ts';
 import type { GuestOptions } from '../hw/guest/guest-options.ts';
 import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
 import type { StatePlace } from '../hw/vmstate/schema.ts';
+import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
 import { DestinationMigration } from './destination.ts';
 import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
 import type { MigrationOptions } from './options/options.ts';
@@ -21,6 +22,7 @@ import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { type Address, addressOf } from './transport/address.ts';
 import { isBidirectional } from './transport/transport.ts';
+import type { VfioPort } from './vfio/vfio-port.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 
 /** How a virtual machine is made. */
@@ -42,6 +44,8 @@ export interface VmConfig {
   readonly loaders?: readonly RamLoaderOption[];
   /** Devices in the order of the command line; both sides of a migration have the same. */
   readonly devices?: readonly DeviceConfig[];
+  /** What devices may allocate for state that arrives (bytes, default 16 GiB). */
+  readonly resourceBytes?: number;
   /** Longest time a device may take to answer (ms, default 10 000). */
   readonly deviceDeadlineMs?: number;
   readonly options: MigrationOptions;
@@ -55,10 +59,28 @@ function refuse(text: string): HarnessError {
   return new HarnessError('qmp/generic', { text });
 }
 
+/** What migration asks of a VFIO device. */
+function portOf({ client, features }: MachineVfio): VfioPort {
+  return {
+    features,
+    setState: (target, recover) => client.setState(target, recover),
+    state: () => client.state(),
+    precopyInfo: () => client.precopyInfo(),
+    stopCopyBytes: () => client.stopCopyBytes(),
+    read: (maxBytes) => client.read(maxBytes),
+    write: (bytes) => client.write(bytes),
+    ready: () => client.ready(),
+    reset: () => client.reset(),
+  };
+}
+
 /** A device's section, as its state's description has it. */
-function sectionOf({ thread, idstr, instanceId }: MachineDevice) {
+function sectionOf({ thread, idstr, instanceId, vfio }: MachineDevice) {
   const { version, minimumVersion, priority } = thread.config.definition.state;
-  return { id: thread.id, idstr, instanceId, version, minimumVersion, priority };
+  const section = { id: thread.id, idstr, instanceId, priority };
+  if (vfio === undefined) return { ...section, version, minimumVersion };
+  const versions = { version: VFIO_SECTION_VERSION, minimumVersion: VFIO_SECTION_VERSION };
+  return { ...section, ...versions, vfio: portOf(vfio) };
 }
 
 /** One virtual machine. Dispose it to give back its threads and ports. */
@@ -125,6 +147,7 @@ export class Vm implements VmControl {
       loaders: config.loaders ?? [],
       devices: config.devices ?? [],
       log: this.#log,
+      ...(config.resourceBytes === undefined ? {} : { resourceBytes: config.resourceBytes }),
       ...(config.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: config.deviceDeadlineMs }),
       onVcpuFailure: (error) => void this.#vcpuFailed(error),
     });
@@ -219,9 +242,9 @@ export class Vm implements VmControl {
   }
 
   /** Stops vCPUs and devices; when one of them fails to stop, the machine runs on. */
-  async #stopMachine(): Promise<void> {
+  async #stopMachine(options: { keepSaving: boolean } = { keepSaving: false }): Promise<void> {
     try {
-      await this.#machine.stop();
+      await this.#machine.stop(options);
     } catch (error) {
       if (isLive(this.#runState)) await this.#goOn();
       throw error;
@@ -367,7 +390,7 @@ export class Vm implements VmControl {
         (await machine.devices()).map((device) => ({ ...sectionOf(device), save: () => device.thread.save() })),
       isRunning: () => this.#runState === 'running',
       stopForSwitchover: async (): Promise<VmState> => {
-        await this.#stopMachine();
+        await this.#stopMachine({ keepSaving: true });
         const before = this.#runState;
         this.#stateBeforeSwitchover = before;
         this.#runState = 'finish-migrate';
@@ -399,6 +422,7 @@ export class Vm implements VmControl {
       devices: async () =>
         (await this.#machine.devices()).map((device) => ({
           ...sectionOf(device),
+          stateVersion: device.thread.config.definition.state.version,
           extent: (version: number, place?: Omit<StatePlace, 'version'>) =>
             device.thread.config.definition.state.extent(version, place),
           decode: (bytes: Uint8Array, place: StatePlace) => device.thread.config.definition.state.decode(bytes, place),

@@ -23,6 +23,8 @@ export const LIMITS = {
   PACKAGED_BYTES: 256 * 1024 * 1024,
   /** Data of one return-path message; QEMU's reader keeps 512 bytes. */
   RETURN_PATH_BYTES: 512,
+  /** Data of one record of a VFIO section; QEMU's source sends 1 MiB at most. */
+  VFIO_DATA_BYTES: 16 * 1024 * 1024,
   /** Devices that a destination may report on over the extended return path. */
   PEER_DEVICES: 1024,
   /** Parts of the downtime ledger that a destination may send. */

@@ -101,7 +101,7 @@ test.each<[string[], string]>([
   [['-m', '64Q'], "-m: expected a size such as 4096, 64MiB or 1G, got '64Q'"],
   [['-m', '64M,slots=2'], "-m: expected one of size, got 'slots'"],
   [['-M', 'q35'], "-machine: expected one of none, harness, got 'q35'"],
-  [['-M', 'none,usb=on'], "-M: expected one of type, memory-backend, accel, suppress-vmdesc, got 'usb'"],
+  [['-M', 'none,usb=on'], "-M: expected one of type, memory-backend, accel, suppress-vmdesc, resources, got 'usb'"],
   [
     ['-M', 'none,memory-backend=x'],
     "-machine memory-backend: expected the id of an -object memory-backend-ram, got 'x'",

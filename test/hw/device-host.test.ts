@@ -8,6 +8,7 @@ import { ManualTime } from '../../src/hw/virtual-time.ts';
 import { COUNTER, counterConfig } from '../support/counter-config.ts';
 
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const UNLIMITED = { take: () => {}, giveBack: () => {} };
 const MS = 1_000_000n;
 
 async function hosted(properties: Readonly<Record<string, string>> = {}) {
@@ -16,7 +17,7 @@ async function hosted(properties: Readonly<Record<string, string>> = {}) {
   const irqs = new IrqLines({ count: 1 });
   const time = new ManualTime();
   const failures: Error[] = [];
-  const options = { definition, id, properties: values, ram: ram.share, irqs, time, log: SILENT };
+  const options = { definition, id, properties: values, ram: ram.share, resources: UNLIMITED, irqs, time, log: SILENT };
   const host = await DeviceHost.create({ ...options, onFailure: (error) => failures.push(error) });
   return { host, ram, irqs, time, failures };
 }

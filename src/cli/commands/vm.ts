@@ -60,7 +60,13 @@ async function runMachine(options: VmOptions): Promise<number> {
     guests: options.guests.map((text) => parseGuestOption(text)),
     options: migrationOptions,
     log,
-    ...defined({ ramBlockName: options.ramBlockName, name: options.name, uuid: options.uuid, incoming }),
+    ...defined({
+      resourceBytes: options.resourceBytes,
+      ramBlockName: options.ramBlockName,
+      name: options.name,
+      uuid: options.uuid,
+      incoming,
+    }),
   });
   machine = vm;
   if (isAsked) quit();

@@ -155,7 +155,7 @@ export const CAPABILITIES = {
     summary: 'Do not switch over before the destination said that it is ready.',
     side: 'both',
     global: 'x-switchover-ack',
-    dataPath: 'the switchover acknowledgement is not implemented',
+    dataPath: true,
   },
   'dirty-limit': {
     since: '8.1',

@@ -54,6 +54,17 @@ export const PROPERTIES = {
     initial: false,
     summary: 'Open the preempt channel during setup, as QEMU up to 7.1 did.',
   }),
+  'switchover-ack-legacy': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary:
+      'With switchover-ack, the destination counts its devices and acknowledges once, as QEMU 8.1 to 11.0; off: every device is acknowledged, as often as it asks. Must be the same on both sides.',
+  }),
+  'x-switchover-ack-timeout': row({
+    kind: kinds.uint32,
+    initial: 0,
+    summary: 'Milliseconds to wait for the switchover-ack once all else is ready; 0 waits without limit, as QEMU does.',
+  }),
   'x-clear-bitmap-shift': row({
     kind: kinds.uint8,
     initial: 18,

@@ -8,7 +8,7 @@ import { Breather } from '../../base/breather.ts';
 import { HarnessError } from '../../base/errors.ts';
 import { loadKernel } from '../../threads/kernel.ts';
 import type { RecordsKernel } from '../../threads/kernel-exports.ts';
-import { native } from '../../threads/native.ts';
+import { ERRNO, native } from '../../threads/native.ts';
 import type { Field, Struct, StructValue } from '../../wire/struct.ts';
 import type { ByteSource } from './channel.ts';
 
@@ -18,6 +18,8 @@ const STAGING_BYTES = 2 << 20;
 const FILL_BYTES = 262_144;
 /** How much one native read asks for: little, so that the pages behind are read straight into RAM instead. */
 const NATIVE_FILL_BYTES = 16_384;
+/** From this many bytes on, a field is read to its place without staging; such views do not live on the JavaScript heap. */
+const DIRECT_BYTES = 65_536;
 /** Bytes of a zero-page record without a block name. */
 const ZERO_RECORD_BYTES = 9;
 
@@ -213,12 +215,35 @@ export class StreamReader {
   /** A copy of the next `length` bytes (at most STAGING_BYTES). */
   async bytes(length: number, field: string): Promise<Uint8Array> {
     const copy = new Uint8Array(length);
-    let done = 0;
-    while (done < length) {
-      if (this.available === 0 && !(await this.fill())) throw this.truncated(field, length - done);
-      done += this.take(copy, done, length - done);
-    }
+    await this.readInto(copy, field);
     return copy;
+  }
+
+  /** Fills `target` with the next bytes; large ones by the kernel, without staging. Throws `stream/truncated` naming `field`. */
+  async readInto(target: Uint8Array, field: string): Promise<void> {
+    let done = this.take(target, 0, target.length);
+    while (done < target.length) {
+      const left = target.length - done;
+      const count = left < DIRECT_BYTES ? -ERRNO.EAGAIN : this.#readDirect(target, done);
+      if (count > 0) {
+        done += count;
+        this.#offset += count;
+        await this.breathe();
+        continue;
+      }
+      const more = count !== 0 && (left < DIRECT_BYTES ? await this.fill() : await this.wait());
+      if (!more) throw this.truncated(field, left);
+      done += this.take(target, done, left);
+    }
+  }
+
+  /** A read straight into the rest of `target`; minus EAGAIN where that cannot be. */
+  #readDirect(target: Uint8Array, done: number): number {
+    const readv = this.readv;
+    if (readv === undefined || native === undefined) return -ERRNO.EAGAIN;
+    this.#iov[0] = BigInt(native.addressOf(target) + done);
+    this.#iov[1] = BigInt(target.length - done);
+    return readv(this.#iovAddress, 1);
   }
 
   /** A run of fixed fields. When the stream ends inside, the error names the field. */

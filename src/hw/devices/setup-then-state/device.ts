@@ -1,0 +1,6 @@
+/** The VFIO device `setup-then-state`; what it sends when is its row in hw/vfio/profiles.ts (spec/vfio.md §6). */
+
+import { emulatedVfioDevice } from '../../vfio/emulated-device.ts';
+import { PROFILES } from '../../vfio/profiles.ts';
+
+export default emulatedVfioDevice(PROFILES['setup-then-state']);

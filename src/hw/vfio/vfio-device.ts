@@ -1,0 +1,144 @@
+/**
+ * The VFIO uAPI over a vendor driver (spec/vfio.md §1): arbitrary state requests are decomposed into direct arcs, a failed
+ * arc leaves the device at the vertex it had reached, data flows only inside a session, and only a reset leaves ERROR.
+ * Errors carry the errno that the uAPI gives them.
+ */
+
+import { HarnessError, isHarnessError, messageOf } from '../../base/errors.ts';
+import type { VfioState } from '../../wire/vfio.ts';
+import { DmaLog, type DmaRange } from './dma-log.ts';
+import { hasState, isPrecopy, isSaving, nextState, type VfioFeatures } from './states.ts';
+import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
+
+/** What one read of the data stream brought. */
+export interface VfioRead {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** `no-message`: nothing for now (ENOMSG, PRE_COPY only); `end`: nothing any more. */
+  readonly status: 'data' | 'no-message' | 'end';
+}
+
+/** One VFIO device. */
+export class VfioDevice {
+  readonly #device: string;
+  readonly #driver: VfioDriver;
+  readonly #dmaLog = new DmaLog();
+  #state: VfioState = 'running';
+
+  /** `device` names it in errors. */
+  constructor(options: { device: string; driver: VfioDriver }) {
+    this.#device = options.device;
+    this.#driver = options.driver;
+  }
+
+  get features(): VfioFeatures {
+    return this.#driver.features;
+  }
+
+  get state(): VfioState {
+    return this.#state;
+  }
+
+  /**
+   * Goes to `target` arc by arc. When an arc fails it tries `recover`, and when that fails too it resets the device; then
+   * `vfio/arc` is thrown, with where the device is now. Without `recover` it stays at the vertex it had reached. Throws
+   * `vfio/refused` for a state that this device cannot be in or cannot reach.
+   */
+  async setState(target: VfioState, recover?: VfioState): Promise<void> {
+    try {
+      await this.#walk(target);
+    } catch (error) {
+      if (recover === undefined || !isHarnessError(error, 'vfio/arc')) throw error;
+      await this.#recover(recover);
+      throw new HarnessError('vfio/arc', { ...error.details, now: this.#state }, { cause: error });
+    }
+  }
+
+  /** Bytes of the saving session. Throws `vfio/refused` (ENODEV) outside of one. */
+  async read(maxBytes: number): Promise<VfioRead> {
+    if (!isSaving(this.#state)) throw this.#refused('read', 'ENODEV', 'a state of a saving session');
+    const bytes = await this.#driver.read(maxBytes);
+    if (bytes.length > 0) return { bytes, status: 'data' };
+    return { bytes, status: this.#state === 'stop-copy' ? 'end' : 'no-message' };
+  }
+
+  /** Bytes for the resuming session. Throws `vfio/refused` (ENODEV) outside of one. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#state !== 'resuming') throw this.#refused('write', 'ENODEV', 'resuming');
+    await this.#driver.write(bytes);
+  }
+
+  /** Resolves once what was written is prepared. */
+  async ready(): Promise<void> {
+    await this.#driver.ready?.();
+  }
+
+  /** Throws `vfio/refused` (EINVAL) outside of the PRE_COPY states. */
+  precopyInfo(): PrecopyInfo {
+    if (!isPrecopy(this.#state)) throw this.#refused('precopy info', 'EINVAL', 'pre-copy or pre-copy-p2p');
+    return this.#driver.precopyInfo();
+  }
+
+  stopCopyBytes(): number {
+    return this.#driver.stopCopyBytes();
+  }
+
+  /** To RUNNING; ends every session. */
+  async reset(): Promise<void> {
+    await this.#driver.reset();
+    this.#state = 'running';
+  }
+
+  /** Starts to log which guest pages the device writes. Throws `vfio/refused`. */
+  startDmaLogging(options: { pageSize: number; ranges: readonly DmaRange[] }): void {
+    this.#dmaLog.start(this.#device, options);
+  }
+
+  stopDmaLogging(): void {
+    this.#dmaLog.stop();
+  }
+
+  /** Told of every write of the device to guest memory. */
+  recordDma(iova: number, length: number): void {
+    this.#dmaLog.record(iova, length);
+  }
+
+  /** Ors the log of a range into `bitmap` (bit n = page n of the range) and clears it. Throws `vfio/refused`. */
+  reportDmaLog(range: DmaRange & { pageSize: number }, bitmap: Uint8Array): void {
+    this.#dmaLog.report(this.#device, range, bitmap);
+  }
+
+  async #walk(target: VfioState): Promise<void> {
+    if (target === 'error' || !hasState(target, this.features)) {
+      throw this.#refused(`state ${target}`, 'EINVAL', 'a state that the device has');
+    }
+    while (this.#state !== target) {
+      const from = this.#state;
+      const to = nextState(from, target, this.features);
+      if (to === undefined) throw this.#refused(`state ${target}`, 'EINVAL', 'a state that it can be reached from');
+      await this.#arc(from, to, target);
+      this.#state = to;
+    }
+  }
+
+  async #arc(from: VfioState, to: VfioState, target: VfioState): Promise<void> {
+    try {
+      await this.#driver.arc(from, to);
+    } catch (cause) {
+      if (this.#driver.isBroken === true) this.#state = 'error';
+      const details = { device: this.#device, from, to, target, now: this.#state, why: messageOf(cause) };
+      throw new HarnessError('vfio/arc', details, { cause });
+    }
+  }
+
+  async #recover(recover: VfioState): Promise<void> {
+    try {
+      await this.#walk(recover);
+    } catch {
+      await this.reset(); // the first error is the one to tell
+    }
+  }
+
+  #refused(what: string, errno: 'EINVAL' | 'ENODEV', expected: string): HarnessError {
+    return new HarnessError('vfio/refused', { device: this.#device, what, errno, expected, actual: this.#state });
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * VFIO requests between a machine and its device's thread: the table of requests, the device's end (`createVfioService`), and
+ * the machine's end (`VfioClient`), which is how run state and migration drive a VFIO device.
+ */
+
+import type { VfioState } from '../../wire/vfio.ts';
+import type { DmaRange } from './dma-log.ts';
+import type { VfioFeatures } from './states.ts';
+import { VfioDevice, type VfioRead } from './vfio-device.ts';
+import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
+
+/** Requests by kind: what is sent, and what comes back. */
+interface VfioRequests {
+  'vfio/set-state': {
+    payload: { readonly target: VfioState; readonly recover: VfioState | undefined };
+    reply: VfioState;
+  };
+  'vfio/state': { payload: undefined; reply: VfioState };
+  'vfio/features': { payload: undefined; reply: VfioFeatures };
+  'vfio/precopy-info': { payload: undefined; reply: PrecopyInfo };
+  'vfio/stop-copy-bytes': { payload: undefined; reply: number };
+  'vfio/read': { payload: number; reply: VfioRead };
+  'vfio/write': { payload: Uint8Array; reply: undefined };
+  'vfio/ready': { payload: undefined; reply: undefined };
+  'vfio/reset': { payload: undefined; reply: undefined };
+  'vfio/dma-start': { payload: { readonly pageSize: number; readonly ranges: readonly DmaRange[] }; reply: undefined };
+  'vfio/dma-stop': { payload: undefined; reply: undefined };
+  'vfio/dma-report': { payload: DmaRange & { readonly pageSize: number }; reply: Uint8Array<ArrayBuffer> };
+}
+type VfioKind = keyof VfioRequests;
+type VfioRequest = { [K in VfioKind]: { readonly kind: K; readonly payload: VfioRequests[K]['payload'] } }[VfioKind];
+
+/** The device's end: answers one request. Throws what VfioDevice throws. */
+export type VfioService = (kind: string, payload: unknown) => unknown;
+
+/** The only request that may wait while others are answered. */
+export const VFIO_READY = 'vfio/ready' satisfies VfioKind;
+
+/** Wraps a driver in its state machine and answers requests for it. */
+export function createVfioService(options: { device: string; driver: VfioDriver }): VfioService {
+  const device = new VfioDevice(options);
+  return (kind, payload) => answer(device, { kind, payload } as VfioRequest);
+}
+
+async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown> {
+  switch (request.kind) {
+    case 'vfio/set-state':
+      await device.setState(request.payload.target, request.payload.recover);
+      return device.state;
+    case 'vfio/state':
+      return device.state;
+    case 'vfio/features':
+      return device.features;
+    case 'vfio/precopy-info':
+      return device.precopyInfo();
+    case 'vfio/stop-copy-bytes':
+      return device.stopCopyBytes();
+    case 'vfio/read':
+      return device.read(request.payload);
+    case 'vfio/write':
+      return device.write(request.payload);
+    case VFIO_READY:
+      return device.ready();
+    case 'vfio/reset':
+      return device.reset();
+    case 'vfio/dma-start':
+      return device.startDmaLogging(request.payload);
+    case 'vfio/dma-stop':
+      return device.stopDmaLogging();
+    case 'vfio/dma-report': {
+      const { length, pageSize } = request.payload;
+      const bitmap = new Uint8Array(Math.ceil(length / pageSize / 8));
+      device.reportDmaLog(request.payload, bitmap);
+      return bitmap;
+    }
+    default:
+      request satisfies never;
+      throw new Error('it has no such handler');
+  }
+}
+
+/** The machine's end. Every method throws what the device threw, or `device/failed` when it hangs or dies. */
+export class VfioClient {
+  readonly #request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>;
+
+  /** `request` sends to the device's thread, moving the given buffers. */
+  constructor(request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>) {
+    this.#request = request;
+  }
+
+  features(): Promise<VfioFeatures> {
+    return this.#ask('vfio/features', undefined);
+  }
+
+  /** Goes to `target`; when an arc fails, to `recover`, else the device is reset. Resolves with the state reached. */
+  setState(target: VfioState, recover?: VfioState): Promise<VfioState> {
+    return this.#ask('vfio/set-state', { target, recover });
+  }
+
+  state(): Promise<VfioState> {
+    return this.#ask('vfio/state', undefined);
+  }
+
+  precopyInfo(): Promise<PrecopyInfo> {
+    return this.#ask('vfio/precopy-info', undefined);
+  }
+
+  /** Estimate of what STOP_COPY has to carry (bytes). */
+  stopCopyBytes(): Promise<number> {
+    return this.#ask('vfio/stop-copy-bytes', undefined);
+  }
+
+  read(maxBytes: number): Promise<VfioRead> {
+    return this.#ask('vfio/read', maxBytes);
+  }
+
+  /** Writes to the resuming session; `bytes` fill a buffer of their own, which moves to the device's thread. */
+  write(bytes: Uint8Array<ArrayBuffer>): Promise<undefined> {
+    return this.#ask('vfio/write', bytes, [bytes.buffer]);
+  }
+
+  /** Resolves once everything written is prepared; other requests may go on meanwhile. */
+  ready(): Promise<undefined> {
+    return this.#ask(VFIO_READY, undefined);
+  }
+
+  reset(): Promise<undefined> {
+    return this.#ask('vfio/reset', undefined);
+  }
+
+  startDmaLogging(options: { pageSize: number; ranges: readonly DmaRange[] }): Promise<undefined> {
+    return this.#ask('vfio/dma-start', options);
+  }
+
+  stopDmaLogging(): Promise<undefined> {
+    return this.#ask('vfio/dma-stop', undefined);
+  }
+
+  /** A bitmap, one bit a page of the range. */
+  reportDmaLog(range: DmaRange & { pageSize: number }): Promise<Uint8Array> {
+    return this.#ask('vfio/dma-report', range);
+  }
+
+  #ask<K extends VfioKind>(
+    kind: K,
+    payload: VfioRequests[K]['payload'],
+    transfer: readonly ArrayBuffer[] = [],
+  ): Promise<VfioRequests[K]['reply']> {
+    // The device's end answers by the same table.
+    return this.#request(kind, payload, transfer) as Promise<VfioRequests[K]['reply']>;
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * The section of one VFIO device on the destination, flag by flag (spec/vfio.md §2.3). Data goes to the device's thread as it
+ * arrives, a bounded amount ahead of it; INIT_DATA_SENT is answered once the device says that it is ready, not when the
+ * bytes were written.
+ */
+
+import type { Clock } from '../../base/clock.ts';
+import { LIMITS } from '../../wire/limits.ts';
+import { VFIO_FLAG } from '../../wire/vfio.ts';
+import type { LedgerRecorder } from '../ledger.ts';
+import type { StreamReader } from '../transport/stream-reader.ts';
+import type { VfioPort } from './vfio-port.ts';
+import { RateMeter } from './vfio-save.ts';
+
+/** How far the stream may be ahead of the device (bytes). */
+const AHEAD_BYTES = 8 << 20;
+
+const NAMES = new Map<bigint, keyof typeof VFIO_FLAG>(
+  Object.entries(VFIO_FLAG).map(([name, value]) => [value, name as keyof typeof VFIO_FLAG]),
+);
+
+/** Loads one VFIO device. */
+export class VfioLoad {
+  readonly id: string;
+  /** How fast the device takes its data (bytes per second), from the last chunks. */
+  readonly loadRate = new RateMeter();
+  readonly #port: VfioPort;
+  readonly #clock: Clock;
+  readonly #ledger: LedgerRecorder;
+  readonly #onInitDataSent: (place: { reader: StreamReader; at: number }) => void;
+  readonly #loadConfig: (reader: StreamReader) => Promise<void>;
+  readonly #onFailure: (error: Error) => void;
+  #writing: Promise<void> = Promise.resolve();
+  #aheadBytes = 0;
+  /** Resolves with the next chunk that the device has taken. */
+  #progress = Promise.withResolvers<void>();
+  #failure: Error | undefined;
+  #firstWriteMs: number | undefined;
+  #isSwitchover = false;
+
+  constructor(deps: {
+    id: string;
+    port: VfioPort;
+    clock: Clock;
+    ledger: LedgerRecorder;
+    /** Throws when the record may not come. */
+    onInitDataSent: (place: { reader: StreamReader; at: number }) => void;
+    /** Cuts the device's ordinary state out of the stream and loads it. */
+    loadConfig: (reader: StreamReader) => Promise<void>;
+    /** What the device threw while it was written to: the stream may have nothing more for it. */
+    onFailure: (error: Error) => void;
+  }) {
+    this.id = deps.id;
+    this.#port = deps.port;
+    this.#clock = deps.clock;
+    this.#ledger = deps.ledger;
+    this.#onInitDataSent = deps.onInitDataSent;
+    this.#loadConfig = deps.loadConfig;
+    this.#onFailure = deps.onFailure;
+  }
+
+  /** Milliseconds since the first byte reached the device; 0 before. */
+  get preparationMs(): number {
+    return this.#firstWriteMs === undefined ? 0 : this.#clock.nowMs() - this.#firstWriteMs;
+  }
+
+  /** Before the stream: the device takes state from now on. */
+  async setup(): Promise<void> {
+    await this.#port.setState('resuming');
+  }
+
+  /** The source has stopped its guest: what is loaded from here on is downtime. */
+  switchover(): void {
+    this.#isSwitchover = true;
+  }
+
+  /** Reads the records of one section's payload. Throws `stream/…` or what the device threw. */
+  async load(reader: StreamReader): Promise<void> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure;
+      const at = reader.offset;
+      const value = await reader.u64('VFIO flag');
+      const name = NAMES.get(value);
+      switch (name) {
+        case 'END_OF_STATE':
+          return;
+        case 'DEV_SETUP_STATE':
+          await this.#end(reader, 'END_OF_STATE after DEV_SETUP_STATE');
+          return;
+        case 'DEV_DATA_STATE':
+          await this.#data(reader);
+          break;
+        case 'DEV_CONFIG_STATE':
+          await this.#loadConfig(reader);
+          await this.#end(reader, 'END_OF_STATE after DEV_CONFIG_STATE');
+          return;
+        case 'DEV_INIT_DATA_SENT':
+          this.#onInitDataSent({ reader, at });
+          return;
+        case undefined:
+          throw reader.bad({ at, field: 'VFIO flag', expected: [...NAMES.values()].join(', '), actual: hex(value) });
+        default:
+          name satisfies never;
+      }
+    }
+  }
+
+  /** Resolves once the device has everything and has prepared what it announced. Throws what the device threw. */
+  async ready(): Promise<void> {
+    await this.#written();
+    await this.#port.ready();
+  }
+
+  /** The device has all of its data: it checks it. Throws what it found. */
+  async finish(): Promise<void> {
+    await this.#written();
+    const startMs = this.#clock.nowMs();
+    await this.#port.setState('stop');
+    this.#ledger.add(this.id, 'load', startMs, this.#clock.nowMs());
+  }
+
+  /** A load that failed: only a reset ends a resuming session. */
+  async cleanup(): Promise<void> {
+    await this.#writing;
+    if ((await this.#port.state()) === 'resuming') await this.#port.reset();
+    await this.#port.setState('stop');
+  }
+
+  async #written(): Promise<void> {
+    await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #end(reader: StreamReader, field: string): Promise<void> {
+    const at = reader.offset;
+    const value = await reader.u64(field);
+    if (value !== VFIO_FLAG.END_OF_STATE) {
+      throw reader.bad({ at, field, expected: hex(VFIO_FLAG.END_OF_STATE), actual: hex(value) });
+    }
+  }
+
+  async #data(reader: StreamReader): Promise<void> {
+    const at = reader.offset;
+    const announced = await reader.u64('length of DEV_DATA_STATE');
+    const maximum = LIMITS.VFIO_DATA_BYTES;
+    if (announced > BigInt(maximum)) {
+      const field = 'length of DEV_DATA_STATE';
+      throw reader.overLimit({ at, field, limit: 'VFIO_DATA_BYTES', maximum, actual: Number(announced) });
+    }
+    const bytes = new Uint8Array(Number(announced));
+    const startMs = this.#clock.nowMs();
+    await reader.readInto(bytes, 'data of DEV_DATA_STATE');
+    if (this.#isSwitchover) this.#ledger.add(this.id, 'wire', startMs, this.#clock.nowMs());
+    this.#write(bytes);
+    // Not further ahead than this: a slow device slows the source down instead of filling our memory.
+    while (this.#aheadBytes > AHEAD_BYTES && this.#failure === undefined) await this.#progress.promise;
+  }
+
+  #write(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#firstWriteMs ??= this.#clock.nowMs();
+    this.#aheadBytes += bytes.length;
+    const count = bytes.length;
+    const before = this.#writing;
+    this.#writing = (async () => {
+      await before;
+      if (this.#failure !== undefined) return;
+      const startMs = this.#clock.nowMs();
+      try {
+        await this.#port.write(bytes);
+      } catch (error) {
+        this.#failure = error instanceof Error ? error : new Error(String(error));
+        this.#onFailure(this.#failure);
+      }
+      const endMs = this.#clock.nowMs();
+      this.loadRate.add(count, endMs - startMs);
+      if (this.#isSwitchover) this.#ledger.add(this.id, 'load', startMs, endMs);
+      this.#aheadBytes -= count;
+      this.#progress.resolve();
+      this.#progress = Promise.withResolvers();
+    })();
+  }
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16).padStart(16, '0')}`;
+}

@@ -1,0 +1,240 @@
+/**
+ * The section of one VFIO device on the source, record by record (spec/vfio.md §2.2): SETUP, precopy data with its one
+ * INIT_DATA_SENT (again after REINIT in re-usable mode), the STOP_COPY data, and the CONFIG record. The next chunk is read
+ * while the last one is being written, so that device and wire work at the same time.
+ */
+
+import { assert } from '../../base/assert.ts';
+import type { Clock } from '../../base/clock.ts';
+import { isPrecopy } from '../../hw/vfio/states.ts';
+import type { VfioRead } from '../../hw/vfio/vfio-device.ts';
+import { VFIO_DATA_BYTES, VFIO_FLAG, VFIO_SECTION_VERSION } from '../../wire/vfio.ts';
+import { ByteWriter } from '../../wire/writer.ts';
+import type { LedgerRecorder } from '../ledger.ts';
+import type { StreamFraming } from '../savevm.ts';
+import type { ByteSink } from '../transport/channel.ts';
+import type { SourceAck } from './switchover-ack.ts';
+import { trustedBytes, type VfioPort } from './vfio-port.ts';
+
+/** How many of the last chunks say how fast a device can be read or written. */
+const RATE_CHUNKS = 16;
+/** Smaller ones say more about the way to the device's thread. */
+const RATE_MIN_BYTES = 16_384;
+
+/** Saves one VFIO device. */
+export class VfioSave {
+  /** The device's id. */
+  readonly id: string;
+  readonly sectionId: number;
+  /** How fast the device gives its data (bytes per second), from the last chunks. */
+  readonly saveRate = new RateMeter();
+  readonly #idstr: string;
+  readonly #instanceId: number;
+  readonly #port: VfioPort;
+  readonly #sink: ByteSink;
+  readonly #framing: StreamFraming;
+  readonly #ack: SourceAck;
+  readonly #ledger: LedgerRecorder;
+  readonly #clock: Clock;
+  #isInPrecopy = false;
+  #initialBytes = 0;
+  #dirtyBytes = 0;
+  #stopCopyBytes = 0;
+  #isInitSent = false;
+  #transferred = 0;
+
+  constructor(deps: {
+    id: string;
+    idstr: string;
+    instanceId: number;
+    sectionId: number;
+    port: VfioPort;
+    sink: ByteSink;
+    framing: StreamFraming;
+    ack: SourceAck;
+    ledger: LedgerRecorder;
+    clock: Clock;
+  }) {
+    this.id = deps.id;
+    this.#idstr = deps.idstr;
+    this.#instanceId = deps.instanceId;
+    this.sectionId = deps.sectionId;
+    this.#port = deps.port;
+    this.#sink = deps.sink;
+    this.#framing = deps.framing;
+    this.#ack = deps.ack;
+    this.#ledger = deps.ledger;
+    this.#clock = deps.clock;
+  }
+
+  /** Payload bytes sent so far, for query-migrate's `vfio.transferred`. */
+  get transferred(): number {
+    return this.#transferred;
+  }
+
+  /** Known bytes that could be read now; no question to the device. */
+  get pendingBytes(): number {
+    return this.#isInPrecopy ? this.#initialBytes + this.#dirtyBytes : 0;
+  }
+
+  /** What STOP_COPY will have to carry, as the device last said. */
+  get stopCopyBytes(): number {
+    return this.#stopCopyBytes;
+  }
+
+  /** True while initial data has not all been sent. */
+  get isInitialPending(): boolean {
+    return this.#isInPrecopy && !this.#isInitSent;
+  }
+
+  /** SECTION_START; with a running guest and a device that can, saving begins now. */
+  async setup(isRunning: boolean): Promise<void> {
+    this.#stopCopyBytes = trustedBytes(await this.#port.stopCopyBytes());
+    if (isRunning && this.#port.features.precopy) {
+      await this.#port.setState('pre-copy', 'running');
+      this.#isInPrecopy = true;
+      this.#ack.request(this.id);
+      await this.#refresh();
+    }
+    const section = { id: this.sectionId, idstr: this.#idstr, instanceId: this.#instanceId };
+    await this.#sink.write(this.#framing.sectionHeader('SECTION_START', { ...section, version: VFIO_SECTION_VERSION }));
+    await this.#sink.write(flags('DEV_SETUP_STATE', 'END_OF_STATE'));
+    await this.#footer();
+  }
+
+  /** SECTION_PART: one read of at most VFIO_DATA_BYTES, in precopy. Resolves with the payload bytes sent. */
+  async iterate(): Promise<number> {
+    if (!this.#isInPrecopy) return 0;
+    const { bytes, status } = await this.#read();
+    this.#account(bytes.length, status);
+    const isInitialEnd = this.#ack.isOn && this.#initialBytes === 0 && !this.#isInitSent;
+    if (bytes.length === 0 && !isInitialEnd) return 0;
+    await this.#sink.write(this.#framing.partHeader('SECTION_PART', this.sectionId));
+    await this.#data(bytes);
+    if (isInitialEnd) {
+      this.#isInitSent = true;
+      this.#ack.sent(this.id);
+    }
+    await this.#sink.write(flags(isInitialEnd ? 'DEV_INIT_DATA_SENT' : 'END_OF_STATE'));
+    await this.#footer();
+    return bytes.length;
+  }
+
+  /**
+   * Asks the device; resolves with the bytes of STOP_COPY. New initial data (REINIT) asks for another ack, which throws
+   * `vfio/ack` once switchover has been decided.
+   */
+  async pendingExact(): Promise<number> {
+    this.#stopCopyBytes = trustedBytes(await this.#port.stopCopyBytes());
+    if (this.#isInPrecopy) await this.#refresh();
+    return this.#stopCopyBytes;
+  }
+
+  /** SECTION_END, the guest stands still: everything the device still has. */
+  async complete(): Promise<void> {
+    const state = await this.#port.state();
+    this.#isInPrecopy = false;
+    const askedMs = this.#clock.nowMs();
+    if (state !== 'stop-copy') await this.#port.setState('stop-copy', 'stop');
+    await this.#sink.write(this.#framing.partHeader('SECTION_END', this.sectionId));
+    let next = this.#timedRead(askedMs);
+    for (;;) {
+      const { bytes, status } = await next;
+      if (status === 'end') break;
+      next = this.#timedRead(this.#clock.nowMs());
+      next.catch(() => undefined); // looked at in the next turn, unless the write fails first
+      const startMs = this.#clock.nowMs();
+      await this.#data(bytes);
+      this.#ledger.add(this.id, 'wire', startMs, this.#clock.nowMs());
+    }
+    await this.#sink.write(flags('END_OF_STATE'));
+    await this.#footer();
+    await this.#port.setState('stop', 'stop');
+  }
+
+  /** SECTION_FULL: the CONFIG record around the device's ordinary state. */
+  async saveState(config: Uint8Array): Promise<void> {
+    const section = { id: this.sectionId, idstr: this.#idstr, instanceId: this.#instanceId };
+    await this.#sink.write(this.#framing.sectionHeader('SECTION_FULL', { ...section, version: VFIO_SECTION_VERSION }));
+    await this.#sink.write(flags('DEV_CONFIG_STATE'));
+    await this.#sink.write(config);
+    await this.#sink.write(flags('END_OF_STATE'));
+    await this.#footer();
+  }
+
+  /** However it ended: no saving session stays open. A device that fails here is of no concern to the migration's end. */
+  async cleanup(): Promise<void> {
+    this.#isInPrecopy = false;
+    const state = await this.#port.state();
+    if (state === 'stop-copy') await this.#port.setState('stop');
+    else if (isPrecopy(state)) await this.#port.setState('running');
+  }
+
+  async #read(): Promise<VfioRead> {
+    const startMs = this.#clock.nowMs();
+    const read = await this.#port.read(VFIO_DATA_BYTES);
+    assert(read.bytes.length <= VFIO_DATA_BYTES, 'a device gives no more than it is asked for');
+    this.saveRate.add(read.bytes.length, this.#clock.nowMs() - startMs);
+    return read;
+  }
+
+  async #timedRead(startMs: number): Promise<VfioRead> {
+    const read = await this.#read();
+    this.#ledger.add(this.id, 'save', startMs, this.#clock.nowMs());
+    return read;
+  }
+
+  /** Reading lowers the estimates, the initial one first; a temporary end means that there is nothing. */
+  #account(bytes: number, status: VfioRead['status']): void {
+    if (status === 'no-message') {
+      this.#initialBytes = 0;
+      this.#dirtyBytes = 0;
+      return;
+    }
+    const initial = Math.min(this.#initialBytes, bytes);
+    this.#initialBytes -= initial;
+    this.#dirtyBytes = Math.max(0, this.#dirtyBytes - (bytes - initial));
+  }
+
+  async #refresh(): Promise<void> {
+    const info = await this.#port.precopyInfo();
+    this.#initialBytes = trustedBytes(info.initialBytes);
+    this.#dirtyBytes = trustedBytes(info.dirtyBytes);
+    if (!info.reinit || !this.#isInitSent || this.#ack.mode !== 'reusable') return;
+    this.#ack.request(this.id);
+    this.#isInitSent = false;
+  }
+
+  async #data(bytes: Uint8Array): Promise<void> {
+    if (bytes.length === 0) return;
+    await this.#sink.write(new ByteWriter().u64(VFIO_FLAG.DEV_DATA_STATE).u64(BigInt(bytes.length)).take());
+    await this.#sink.write(bytes);
+    this.#transferred += bytes.length;
+  }
+
+  async #footer(): Promise<void> {
+    await this.#sink.write(this.#framing.footer(this.sectionId));
+  }
+}
+
+function flags(...names: readonly (keyof typeof VFIO_FLAG)[]): Uint8Array {
+  const writer = new ByteWriter();
+  for (const name of names) writer.u64(VFIO_FLAG[name]);
+  return writer.take();
+}
+
+/** The rate of the last chunks: their median, so that one that had to wait for an allocation does not count. */
+export class RateMeter {
+  readonly #rates: number[] = [];
+
+  add(bytes: number, ms: number): void {
+    if (bytes < RATE_MIN_BYTES || ms <= 0) return;
+    this.#rates.push((bytes * 1000) / ms);
+    if (this.#rates.length > RATE_CHUNKS) this.#rates.shift();
+  }
+
+  /** Bytes per second; 0 = not known. */
+  get bytesPerSecond(): number {
+    return this.#rates.toSorted((a, b) => a - b)[this.#rates.length >>> 1] ?? 0;
+  }
+}

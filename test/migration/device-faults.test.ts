@@ -3,7 +3,7 @@
  * the guest of the source goes on unharmed, the next migration succeeds, and nothing is left behind.
  */
 
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createLogger } from '../../src/base/log.ts';
 import { COUNTER, counterConfig } from '../support/counter-config.ts';
@@ -115,6 +115,36 @@ describe.concurrent('on the source, a device that fails in', () => {
     await expect(bad.read(COUNTER.COUNT)).rejects.toThrow(`device 'bad' failed in 'load'`);
     expect(await counts(pair.source)).toEqual([8, 4]); // what it saved for the failed migration
     await expectNextSucceeds(pair.source, dir, 8);
+  });
+});
+
+describe.concurrent('on the source, a device fails the migration by its name that', () => {
+  const cases = [
+    { what: 'burns its processor', fault: 'save', how: 'spin', named: `'save': it did not answer within` },
+    { what: 'waits for something that never comes', fault: 'save', how: 'never', named: `'save': it did not answer` },
+    { what: 'hangs in a timer', fault: 'timer', how: 'hang', named: `'stop': it did not answer within` },
+    {
+      what: 'loses a promise',
+      fault: 'timer',
+      how: 'reject',
+      named: `'stop': its thread ended: told to lose a promise`,
+    },
+  ];
+  test.each(cases)('$what', async ({ fault, how, named }) => {
+    await using dir = await tempDir();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: faulty(dir, { fault, how }) },
+      destination: { devices: devices() },
+    });
+    const bad = await pair.source.vm.device('bad');
+    if (fault === 'timer') await bad.write(COUNTER.PERIOD, 1);
+    await turnUntil(() => fault !== 'timer' || existsSync(dir.file('did-timer')));
+    await pair.source.vm.migrate({ uri: pair.uri });
+    expect(await pair.source.ended()).toBe('failed');
+    expect(pair.source.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in ${named}`);
+    await expectGuestGoesOn(pair.source);
+    await expectNextSucceeds(pair.source, dir);
   });
 });
 

@@ -32,7 +32,7 @@ type CounterState = StateOf<typeof STATE>;
 const PROPERTIES = {
   count: count(0, 'what it counts from'),
   fault: text('', 'the handler that misbehaves; several are joined with +'),
-  how: choice(['throw', 'hang', 'spin', 'exit'], 'throw', 'what it does then'),
+  how: choice(['throw', 'hang', 'spin', 'never', 'reject', 'exit'], 'throw', 'what it does then'),
   after: count(0, 'how many calls of each handler go well first'),
   once: text('', 'a path: it makes PATH-HANDLER when the handler misbehaves, which where that file is it does not'),
 };
@@ -51,8 +51,8 @@ class Counter implements Device<CounterState> {
     this.#maybe('create');
   }
 
-  read({ offset }: RegisterAccess): number {
-    this.#maybe('read');
+  async read({ offset }: RegisterAccess): Promise<number> {
+    await this.#maybe('read');
     return offset === 0 ? this.#count : 0;
   }
 
@@ -63,8 +63,8 @@ class Counter implements Device<CounterState> {
     else this.#context.ram.write(value, new Uint8Array(new Uint32Array([this.#count]).buffer));
   }
 
-  save(): CounterState {
-    this.#maybe('save');
+  async save(): Promise<CounterState> {
+    await this.#maybe('save');
     return { count: this.#count, periodMs: this.#periodMs, expiresNs: this.#timer.expiresNs };
   }
 
@@ -101,21 +101,27 @@ class Counter implements Device<CounterState> {
   }
 
   #tick(): void {
+    this.#maybe('timer');
     this.#count += 1;
     this.#context.irq().pulse();
     this.#setPeriod(this.#periodMs);
   }
 
-  #maybe(handler: keyof Device | 'create'): void {
+  #maybe(handler: keyof Device | 'create' | 'timer'): Promise<never> | undefined {
     const { fault, how, after, once } = this.#context.properties;
-    if (!fault.split('+').includes(handler)) return;
+    if (!fault.split('+').includes(handler)) return undefined;
     const calls = (this.#calls.get(handler) ?? 0) + 1;
     this.#calls.set(handler, calls);
     const mark = `${once}-${handler}`;
-    if (calls <= after || (once !== '' && existsSync(mark))) return;
+    if (calls <= after || (once !== '' && existsSync(mark))) return undefined;
     if (once !== '') writeFileSync(mark, '');
     if (how === 'throw') throw new Error(`told to fail in ${handler}`);
     if (how === 'exit') process.exit(3);
+    if (how === 'never') return new Promise(() => {});
+    if (how === 'reject') {
+      void Promise.reject(new Error(`told to lose a promise in ${handler}`));
+      return undefined;
+    }
     // Hangs for good, without a processor's time or with.
     if (how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     for (;;);

@@ -44,6 +44,9 @@ export interface MigrationPlan {
   readonly timeoutMs: number;
 }
 
+/** Without --downtime-limit on a machine with devices (ms). */
+const DEVICE_DOWNTIME_LIMIT_MS = 2000;
+
 /** Checks the flags before anything starts. */
 export function planOf(flags: MigrateFlags): MigrationPlan {
   const ramBytes = parseSize(flags.memory, '--memory', 'm');
@@ -54,6 +57,11 @@ export function planOf(flags: MigrateFlags): MigrationPlan {
   const capabilities = flags.cap.flatMap((names) => names.split(',')).filter((name) => name !== '');
   if (flags.returnPath) capabilities.push('return-path');
   const parameters: Record<string, unknown> = Object.fromEntries(flags.param.map(parseParameter));
+  if (flags.device.length > 0) {
+    // QEMU's 128 MiB/s and 300 ms are made for RAM: hundreds of MiB of a device would never fit into them.
+    parameters['max-bandwidth'] ??= 0;
+    parameters['downtime-limit'] ??= DEVICE_DOWNTIME_LIMIT_MS;
+  }
   if (flags.maxBandwidth !== undefined) parameters['max-bandwidth'] = parseRate(flags.maxBandwidth, '--max-bandwidth');
   if (flags.downtimeLimit !== undefined) {
     parameters['downtime-limit'] = Math.round(parseTimeMs(flags.downtimeLimit, '--downtime-limit'));

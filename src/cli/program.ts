@@ -97,9 +97,9 @@ function declareMigrate(program: Command, end: (code: number) => void): void {
     .addOption(new Option('--transport <kind>', 'how the two are connected').choices(['tcp', 'unix']).default('tcp'))
     .option(
       '--max-bandwidth <rate>',
-      "limit of the migration, e.g. 8Gbps or 500MiB (QEMU's default: 128MiB; 0 is none)",
+      "limit of the migration, e.g. 8Gbps or 500MiB (QEMU's default: 128MiB, with --device none; 0 is none)",
     )
-    .option('--downtime-limit <time>', "the guest may stand still this long (QEMU's default: 300ms)")
+    .option('--downtime-limit <time>', "the guest may stand still this long (QEMU's default: 300ms, with --device 2s)")
     .option('--return-path', 'let the destination answer and confirm the end')
     .option('--cap <names>', 'migration capabilities to switch on, separated by commas; may be repeated', collect, [])
     .option('--param <name=value>', 'a migration parameter; may be repeated', collect, [])

@@ -15,6 +15,8 @@ export interface ProgressSample {
   readonly remainingBytes: number;
   readonly bytesPerSecond: number;
   readonly dirtyBytesPerSecond: number;
+  /** VFIO devices: whether each is ready for switchover. */
+  readonly devices: readonly { readonly id: string; readonly ready: boolean }[];
 }
 
 /** Where lines go; `process.stderr` is one. */
@@ -37,6 +39,7 @@ export function sampleOf(info: MigrationInfo, elapsedMs: number): ProgressSample
     remainingBytes: ram?.remaining ?? 0,
     bytesPerSecond: ((ram?.mbps ?? 0) * 1e6) / 8,
     dirtyBytesPerSecond: (ram?.['dirty-pages-rate'] ?? 0) * (ram?.['page-size'] ?? 0),
+    devices: info['x-switchover']?.devices ?? [],
   };
 }
 
@@ -49,6 +52,7 @@ export function formatProgress(sample: ProgressSample): string {
     `remaining ${formatSize(sample.remainingBytes).padStart(10)}`,
     `${(sample.bytesPerSecond / 1e6).toFixed(1).padStart(7)} MB/s`,
     `dirtying ${formatSize(sample.dirtyBytesPerSecond)}/s`,
+    ...sample.devices.map(({ id, ready }) => `${id} ${ready ? 'ready' : 'preparing'}`),
   ].join('  ');
 }
 
@@ -72,7 +76,13 @@ export class ProgressReporter {
       return;
     }
     const last = this.#last;
-    const changed = last === undefined || last.phase !== sample.phase || last.iteration !== sample.iteration;
+    const readiness = (devices: ProgressSample['devices']) => devices.map(({ ready }) => Number(ready)).join('');
+    const changed =
+      last === undefined ||
+      last.phase !== sample.phase ||
+      // A device that waits for its ack lets one pass follow the other, hundreds a second.
+      (last.iteration !== sample.iteration && sample.devices.length === 0) ||
+      readiness(last.devices) !== readiness(sample.devices);
     if (!changed && sample.elapsedMs - last.elapsedMs < PLAIN_INTERVAL_MS) return;
     this.#last = sample;
     this.#stream.write(`${formatProgress(sample)}\n`);

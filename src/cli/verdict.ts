@@ -44,6 +44,8 @@ export interface MigrationVerdict {
   readonly guests: readonly GuestOutcome[];
   /** Whether the guest went on writing on the destination; null when none writes. */
   readonly guestContinued: boolean | null;
+  /** VFIO devices that were acknowledged: how long after the start (ms). */
+  readonly ackMs: Readonly<Record<string, number>>;
   /** Where the downtime went; null when the machine is one that QEMU has too. */
   readonly ledger: Ledger | null;
 }
@@ -58,7 +60,7 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
     totalMs: info['total-time'] ?? 0,
     setupMs: info['setup-time'] ?? 0,
     downtimeMs: info.downtime ?? 0,
-    expectedDowntimeMs: seen.expectedDowntimeMs ?? null,
+    expectedDowntimeMs: roundOrNull(info['x-switchover']?.['expected-downtime'] ?? seen.expectedDowntimeMs),
     iterations: info.ram?.['dirty-sync-count'] ?? 0,
     transferredBytes: info.ram?.transferred ?? 0,
     ramBytes: info.ram?.total ?? 0,
@@ -68,8 +70,17 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
     destinationSha256: seen.destinationSha256,
     guests: seen.guests,
     guestContinued: seen.continued ?? null,
+    ackMs: Object.fromEntries(
+      (info['x-switchover']?.devices ?? []).flatMap((device) =>
+        device['ack-ms'] === undefined ? [] : [[device.id, device['ack-ms']]],
+      ),
+    ),
     ledger: info['x-switchover']?.ledger ?? null,
   };
+}
+
+function roundOrNull(ms: number | undefined): number | null {
+  return ms === undefined || !Number.isFinite(ms) ? null : Math.round(ms);
 }
 
 /** The exit code a verdict stands for. */
@@ -93,6 +104,7 @@ export function formatVerdict(verdict: MigrationVerdict, paint = (text: string, 
         ? `${yes(true, 'equal')} on both sides, sha256 ${verdict.sha256}`
         : `${yes(false, 'DIFFERENT')}: source ${verdict.sha256}, destination ${verdict.destinationSha256}`,
     ],
+    ...Object.entries(verdict.ackMs).map(([id, ms]): [string, string] => [id, `ready and acknowledged after ${ms} ms`]),
     ...verdict.guests.map((guest): [string, string] => [
       guest.guest,
       `${yes(guest.ok, guest.ok ? 'ok' : 'BROKEN')}: ${guest.detail}`,

@@ -22,6 +22,7 @@ import { SectionSaver } from './section-saver.ts';
 import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
 import type { StatusMachine } from './status.ts';
+import { SwitchoverJudge } from './switchover-judge.ts';
 import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
 import { openOutgoing } from './transport/transport.ts';
@@ -29,8 +30,8 @@ import { SourceAck } from './vfio/switchover-ack.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 const RAM_SECTION_ID = 1;
-/** While only the ack is missing: how often RAM is looked at again (ms). */
-const ACK_POLL_MS = 5;
+/** While there is nothing to send: how often RAM and devices are looked at again (ms). */
+const IDLE_POLL_MS = 5;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
 
@@ -69,6 +70,7 @@ export class SourceMigration {
   #channel: Channel | undefined;
   #ram: RamSaver | undefined;
   #sections: SectionSaver | undefined;
+  #judge: SwitchoverJudge | undefined;
   readonly #ledger = new LedgerRecorder();
   #downtimeAccount: Ledger | undefined;
   /** When each device's ack came, since the start of the migration. */
@@ -188,6 +190,7 @@ export class SourceMigration {
   #extended(): Pick<MigrationInfo, 'x-switchover'> {
     if (this.#machine.machineName === 'none') return {};
     const ledger = this.#downtimeAccount;
+    const estimate = this.#judge?.estimate;
     return {
       'x-switchover': {
         peer: this.#peer.isSwitchover ? 'switchover' : 'unknown',
@@ -197,6 +200,7 @@ export class SourceMigration {
           ...(this.#ackMs.has(id) ? { 'ack-ms': this.#ackMs.get(id)! } : {}),
         })),
         ...(this.#ack.isOn ? { 'ack-withheld-by': this.#ack.withheldBy } : {}),
+        ...(estimate === undefined ? {} : { 'expected-downtime': estimate.totalMs }),
         ...(ledger === undefined ? {} : { ledger }),
       },
     };
@@ -217,6 +221,14 @@ export class SourceMigration {
       framing: this.#framing,
       ledger: this.#ledger,
       clock: this.#clock,
+    });
+    this.#judge = new SwitchoverJudge({
+      ram,
+      sections: this.#sections,
+      stats: this.#stats,
+      ack: this.#ack,
+      peer: this.#peer,
+      sync: () => this.#synced(ram.sync()),
     });
     const uuid = capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const configuration = properties['send-configuration']
@@ -270,41 +282,35 @@ export class SourceMigration {
 
   /** One decision of spec/control.md §7.3: done, or another part was sent. */
   async #iteration(): Promise<'done' | 'again'> {
-    const ram = this.#ram!;
-    const sections = this.#sections!;
-    const { thresholdBytes } = this.#stats;
-    let pendingBytes = ram.pendingBytes + sections.pendingBytes;
-    if (pendingBytes < thresholdBytes) {
-      this.#synced(ram.sync());
-      pendingBytes = ram.pendingBytes + (await sections.pendingExact());
-    }
-    const isConverged = pendingBytes === 0 || pendingBytes < thresholdBytes;
-    const isGranted = this.#ack.isGranted || !this.#machine.isRunning();
-    if (isConverged && isGranted) return 'done';
+    const judgement = await this.#judge!.judge(this.#machine.isRunning());
+    if (judgement === 'switch') return 'done';
     // Every device gets its turn before RAM: hot RAM must not keep one from the data that its ack waits for.
-    const sentBytes = await sections.iterate();
-    if (isConverged && sentBytes === 0) await this.#ackOrMoment();
+    const beganMs = this.#clock.nowMs();
+    const deviceBytes = await this.#sections!.iterate();
     const endMs = this.#clock.nowMs() + PART_MS;
-    await this.#sendPart('SECTION_PART', () => {
+    const part = await this.#sendPart('SECTION_PART', () => {
       const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);
       return this.#clock.nowMs() >= endMs ? 0 : allowed;
     });
+    if (deviceBytes + part.normalPages + part.zeroPages > 0) this.#stats.busy(this.#clock.nowMs() - beganMs);
+    else await this.#moment(judgement === 'ack');
     return 'again';
   }
 
-  /** All is sent and only the ack is missing: waits for it, a little, because the guest goes on writing. */
-  async #ackOrMoment(): Promise<void> {
+  /** Nothing is left to send for now: waits a little, because the guest goes on writing; or until an ack comes. */
+  async #moment(isAckMissing: boolean): Promise<void> {
     const limitMs = this.#options.properties['x-switchover-ack-timeout'];
-    this.#ackWaitMs ??= this.#clock.nowMs();
-    const waitedMs = this.#clock.nowMs() - this.#ackWaitMs;
-    if (limitMs > 0 && waitedMs > limitMs) {
-      const why = `none after ${Math.round(waitedMs)} ms, withheld by ${this.#ack.withheldBy.join(', ') || 'the destination'}`;
-      throw new HarnessError('vfio/ack', { why });
+    if (isAckMissing) this.#ackWaitMs ??= this.#clock.nowMs();
+    const waitedMs = this.#clock.nowMs() - (this.#ackWaitMs ?? this.#clock.nowMs());
+    if (isAckMissing && limitMs > 0 && waitedMs > limitMs) {
+      const names = this.#ack.withheldBy.join(', ') || 'the destination';
+      throw new HarnessError('vfio/ack', { why: `none after ${Math.round(waitedMs)} ms, withheld by ${names}` });
     }
     const heard = new AbortController();
-    const moment = this.#clock.sleep(ACK_POLL_MS, AbortSignal.any([heard.signal, this.#abort.signal]));
-    moment.catch(() => undefined); // the loser of the race, or the cancel that the loop sees next
-    await Promise.race([moment.catch(() => undefined), this.#ack.changed]);
+    const pause = this.#clock.sleep(IDLE_POLL_MS, AbortSignal.any([heard.signal, this.#abort.signal])).catch(() => {
+      // The loser of the race, or a cancel, which the loop sees next.
+    });
+    await Promise.race([pause, this.#ack.changed]);
     heard.abort();
   }
 
@@ -382,12 +388,12 @@ export class SourceMigration {
   async #fail(error: unknown): Promise<void> {
     const cancelled = this.#status.current === 'cancelling';
     const reason = error instanceof Error ? error : new Error(String(error));
+    if (!cancelled) this.#error ??= reason; // before the end of the connection becomes an error of its own
     this.#ram?.end();
     this.#channel?.destroy('the migration failed');
     for (const err of (await this.#sections?.cleanup()) ?? [])
       this.#log.warn({ err }, 'a device did not end its saving');
     if (!cancelled) {
-      this.#error ??= reason;
       this.#log.error({ err: reason, phase: this.#phase }, 'migration failed');
       // As in QEMU, whose setup ends before its errors are looked at: a client sees `active` once there was a connection.
       if (this.#status.current === 'setup' && this.#ram !== undefined) this.#status.move('active');
@@ -399,7 +405,7 @@ export class SourceMigration {
 
   // ── parts of phases ────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #sendPart(type: 'SECTION_PART' | 'SECTION_END', pagesAllowed: (part: RamPart) => number): Promise<void> {
+  async #sendPart(type: 'SECTION_PART' | 'SECTION_END', pagesAllowed: (part: RamPart) => number): Promise<RamPart> {
     const { sink } = this.#connected();
     const breather = new Breather();
     await sink.write(this.#framing.partHeader(type, RAM_SECTION_ID));
@@ -412,6 +418,7 @@ export class SourceMigration {
     await sink.flush();
     if (type === 'SECTION_PART') part.recordBytes += EOS_BYTES;
     this.#stats.partSent(part, this.#machine.isRunning());
+    return part;
   }
 
   #synced(fresh: number): void {

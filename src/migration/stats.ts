@@ -13,6 +13,8 @@ import type { RamInfo } from './vm-control.ts';
 export const WINDOW_MS = 100;
 /** Below this many bytes a window says nothing about bandwidth. */
 const MIN_WINDOW_BYTES = 10_000;
+/** A window that was sending for less than this share of its time says nothing about the wire. */
+const BUSY_SHARE = 0.5;
 /** Dirty rates need a period longer than this (ms). */
 const RATE_PERIOD_MS = 1000;
 
@@ -40,6 +42,8 @@ export class SourceStats {
   #windowStartMs: number;
   #windowBytes = 0;
   #windowPages = 0;
+  #windowBusyMs = 0;
+  #wireBytesPerMs = 0;
   readonly #clock: Clock;
   readonly #parameters: () => LiveParameters;
   readonly #bytes: () => number;
@@ -102,6 +106,25 @@ export class SourceStats {
     return Math.max(0, this.#windowStartMs + WINDOW_MS - this.#clock.nowMs());
   }
 
+  /** The downtime limit as it is now (ms). */
+  get downtimeLimitMs(): number {
+    return this.#parameters().downtimeLimitMs;
+  }
+
+  /**
+   * What the wire will carry during switchover (bytes per ms): the parameter, or else what it carried while something was
+   * being sent, in the last window that was mostly sending. 0 = not known yet.
+   */
+  get switchoverBytesPerMs(): number {
+    const { availSwitchoverBandwidth } = this.#parameters();
+    return availSwitchoverBandwidth === 0 ? this.#wireBytesPerMs : availSwitchoverBandwidth / 1000;
+  }
+
+  /** Sending took this long. Unlike QEMU's bandwidth this tells idle time, when all is sent, from a slow wire. */
+  busy(ms: number): void {
+    this.#windowBusyMs += ms;
+  }
+
   /** Ends the window when its 100 ms are over: bandwidth, threshold and expected downtime are renewed. */
   checkWindow(): void {
     const elapsed = this.#clock.nowMs() - this.#windowStartMs;
@@ -111,6 +134,11 @@ export class SourceStats {
     const { availSwitchoverBandwidth, downtimeLimitMs } = this.#parameters();
     const bandwidth = availSwitchoverBandwidth === 0 ? measured : Math.floor(availSwitchoverBandwidth / 1000);
     this.thresholdBytes = Math.trunc(bandwidth * downtimeLimitMs);
+    // Until a window was mostly sending, any says more than none.
+    const isTelling = this.#windowBusyMs >= elapsed * BUSY_SHARE || this.#wireBytesPerMs === 0;
+    if (isTelling && this.#windowBusyMs > 0) {
+      this.#wireBytesPerMs = bytes / this.#windowBusyMs;
+    }
     this.#mbps = (bytes * 8) / elapsed / 1000;
     this.#pagesPerSecond = Math.trunc(((this.#normalPages + this.#zeroPages - this.#windowPages) * 1000) / elapsed);
     if (this.#dirtyPagesRate !== 0 && bytes > MIN_WINDOW_BYTES) {
@@ -123,6 +151,7 @@ export class SourceStats {
     this.#windowStartMs = this.#clock.nowMs();
     this.#windowBytes = this.#bytes();
     this.#windowPages = this.#normalPages + this.#zeroPages;
+    this.#windowBusyMs = 0;
   }
 
   /** The guest is about to be stopped: downtime counts from here. */

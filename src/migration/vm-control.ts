@@ -54,6 +54,8 @@ export interface SwitchoverInfo {
   readonly devices: readonly { readonly id: string; readonly ready: boolean; readonly 'ack-ms'?: number }[];
   /** With the capability switchover-ack: the devices whose ack has not come. */
   readonly 'ack-withheld-by'?: readonly string[];
+  /** With VFIO devices: how long the guest would stand still if it were stopped now (ms), or was expected to. */
+  readonly 'expected-downtime'?: number;
   /** The account of the downtime, once it is over. */
   readonly ledger?: Ledger;
 }

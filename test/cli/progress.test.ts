@@ -29,6 +29,7 @@ const SAMPLE: ProgressSample = {
   remainingBytes: 0,
   bytesPerSecond: 0,
   dirtyBytesPerSecond: 0,
+  devices: [],
 };
 
 function recordingStream(options: { isTTY: boolean; columns?: number }) {
@@ -43,6 +44,7 @@ test('a sample turns Mbit/s and pages/s into bytes per second', () => {
     iteration: 4,
     remainingBytes: 3 * 1024 * 1024,
     bytesPerSecond: 100e6,
+    devices: [],
     dirtyBytesPerSecond: 2 * 1024 * 1024,
   });
 });

@@ -16,6 +16,9 @@ export interface WatchedVmOptions {
   readonly guest?: string;
   readonly devices?: readonly DeviceConfig[];
   readonly deviceDeadlineMs?: number;
+  readonly resourceBytes?: number;
+  /** As `-global migration.NAME=TEXT`. */
+  readonly globals?: readonly { readonly name: string; readonly text: string }[];
   /** Default: says nothing. */
   readonly log?: Logger;
   /** Without `-S`. */
@@ -42,12 +45,14 @@ export class WatchedVm implements AsyncDisposable {
     const on = ['events', ...(options.capabilities ?? [])].map((capability) => ({ capability, state: true }));
     migrationOptions.setCapabilities(on, IDLE_CONTEXT);
     migrationOptions.setParameters(options.parameters ?? {});
+    migrationOptions.setGlobals(options.globals ?? []);
     const config: VmConfig = {
       machineType,
       ramBytes,
       startPaused: !running,
       guests: guest === undefined ? [] : [parseGuestOption(guest)],
       devices: options.devices ?? [],
+      ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),
       ...(options.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: options.deviceDeadlineMs }),
       options: migrationOptions,
       log: options.log ?? silentLogger,

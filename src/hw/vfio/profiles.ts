@@ -85,7 +85,7 @@ export const PROFILES = {
     initial: () => [SIZE_RECORD, { tag: 'SETUP', size: 4096 }],
     refresh: 'increments',
     refreshMs: 0,
-    final: (_stateBytes, changedBytes) => changedBytes,
+    final: (_stateBytes, changedBytes) => Math.floor(changedBytes),
     noise: 0.3,
   },
 } as const satisfies Record<string, VfioProfile>;

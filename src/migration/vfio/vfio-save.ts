@@ -28,8 +28,8 @@ export class VfioSave {
   readonly sectionId: number;
   /** How fast the device gives its data (bytes per second), from the last chunks. */
   readonly saveRate = new RateMeter();
-  readonly #idstr: string;
-  readonly #instanceId: number;
+  readonly idstr: string;
+  readonly instanceId: number;
   readonly #port: VfioPort;
   readonly #sink: ByteSink;
   readonly #framing: StreamFraming;
@@ -56,8 +56,8 @@ export class VfioSave {
     clock: Clock;
   }) {
     this.id = deps.id;
-    this.#idstr = deps.idstr;
-    this.#instanceId = deps.instanceId;
+    this.idstr = deps.idstr;
+    this.instanceId = deps.instanceId;
     this.sectionId = deps.sectionId;
     this.#port = deps.port;
     this.#sink = deps.sink;
@@ -96,7 +96,7 @@ export class VfioSave {
       this.#ack.request(this.id);
       await this.#refresh();
     }
-    const section = { id: this.sectionId, idstr: this.#idstr, instanceId: this.#instanceId };
+    const section = { id: this.sectionId, idstr: this.idstr, instanceId: this.instanceId };
     await this.#sink.write(this.#framing.sectionHeader('SECTION_START', { ...section, version: VFIO_SECTION_VERSION }));
     await this.#sink.write(flags('DEV_SETUP_STATE', 'END_OF_STATE'));
     await this.#footer();
@@ -154,7 +154,7 @@ export class VfioSave {
 
   /** SECTION_FULL: the CONFIG record around the device's ordinary state. */
   async saveState(config: Uint8Array): Promise<void> {
-    const section = { id: this.sectionId, idstr: this.#idstr, instanceId: this.#instanceId };
+    const section = { id: this.sectionId, idstr: this.idstr, instanceId: this.instanceId };
     await this.#sink.write(this.#framing.sectionHeader('SECTION_FULL', { ...section, version: VFIO_SECTION_VERSION }));
     await this.#sink.write(flags('DEV_CONFIG_STATE'));
     await this.#sink.write(config);

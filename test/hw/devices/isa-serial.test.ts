@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import serial from '../../../src/hw/devices/isa-serial/device.ts';
 import { FCR, IER, IIR, LCR, LSR, MCR, MSR, REGISTER } from '../../../src/hw/devices/isa-serial/registers.ts';
-import { testDevice } from '../../../src/kit/vitest.ts';
 import { type InlineDevice, inlineDevice } from '../../support/inline-device.ts';
 import { tempDir } from '../../support/temp.ts';
 
@@ -25,8 +24,6 @@ async function loopback(): Promise<InlineDevice> {
 async function send(on: InlineDevice, ...bytes: number[]): Promise<void> {
   for (const byte of bytes) await on.write(REGISTER.DATA, byte);
 }
-
-await testDevice('isa-serial');
 
 describe('registers', () => {
   test('at power-on', async () => {

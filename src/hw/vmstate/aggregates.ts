@@ -8,6 +8,7 @@ import {
   copyOf,
   type Extent,
   type ExtentCursor,
+  type LooksAt,
   type Siblings,
   type StateField,
   type StateValue,
@@ -70,15 +71,16 @@ export function array<T>(element: StateValue<T>, length: Count): StateField<read
       forEach(value, (item) => element.write(to, item, siblings));
     },
     read: (from, siblings) => collect(lengthAt(siblings, from), from, () => element.read(from, siblings)),
-    *extent(cursor, siblings): Extent {
+    *extent(cursor, siblings, isWanted): Extent {
       const count = lengthAt(siblings, cursor);
       if (element.size !== undefined) {
         const { offset, allowance } = cursor;
-        const bytes = copyOf(yield* take({ count: count * element.size, cursor }));
-        const from = new StateReader(bytes, offset, allowance);
+        const bytes = yield* take({ count: count * element.size, cursor });
+        if (!isWanted) return undefined;
+        const from = new StateReader(copyOf(bytes), offset, allowance);
         return Array.from({ length: count }, () => element.read(from, siblings));
       }
-      return yield* extentOfEach(count, cursor, () => element.extent(cursor, siblings));
+      return yield* extentOfEach(count, cursor, () => element.extent(cursor, siblings, isWanted));
     },
     describe: (name, value) => describeElements(name, value, element),
   };
@@ -97,7 +99,7 @@ export function pointers<T, S = Siblings>(
   target: StateValue<T>,
   length: number,
   isNull: (state: S, index: number) => boolean,
-): StateField<readonly (T | null)[]> {
+): StateField<readonly (T | null)[]> & LooksAt<S> {
   // What the predicate is given is the state it was declared for, as far as it is loaded.
   const isNullAt = isNull as (state: unknown, index: number) => boolean;
   const bytesOf = (item: T | null, siblings: Siblings) => (item === null ? 1 : target.measure(item, siblings));
@@ -128,7 +130,7 @@ export function pointers<T, S = Siblings>(
       extentOfEach(length, cursor, function* (index): Extent {
         const { offset, allowance } = cursor;
         if (isNullAt(siblings, index)) return nullAt((yield* take({ count: 1, cursor }))[0] ?? 0, offset);
-        if (target.size === undefined) return yield* target.extent(cursor, siblings);
+        if (target.size === undefined) return yield* target.extent(cursor, siblings, true);
         const bytes = copyOf(yield* take({ count: target.size, cursor }));
         return target.read(new StateReader(bytes, offset, allowance), siblings);
       }),

@@ -1,6 +1,6 @@
 /** What changes a field: its name on the stream, versions and predicates under which it is there, checks (spec/wire.md §9.1). */
 
-import { fixedField, type Siblings, type StateField } from './state-field.ts';
+import { fixedField, type LooksAt, type Siblings, type StateField } from './state-field.ts';
 import { trouble } from './trouble.ts';
 
 /** The field under another name in descriptions: QEMU's, where the state's own reads better. */
@@ -20,13 +20,16 @@ export function since<T>(version: number, field: StateField<T>, preset?: T): Sta
 export function when<T, S = Siblings>(
   isThere: (state: S, version: number) => boolean,
   field: StateField<T>,
-): StateField<T> {
+): StateField<T> & LooksAt<S> {
   // What the predicate is given is the state it was declared for, as far as it is loaded.
   return { ...field, uniform: false, when: isThere as (state: Siblings, version: number) => boolean };
 }
 
 /** No bytes: something that must be true of the fields before it, when saving and when loading. */
-export function validate<S = Siblings>(rule: string, isTrue: (state: S) => boolean): StateField<undefined> {
+export function validate<S = Siblings>(
+  rule: string,
+  isTrue: (state: S) => boolean,
+): StateField<undefined> & LooksAt<S> {
   const check = isTrue as (state: unknown) => boolean; // as in `when`
   return {
     ...fixedField('', 0),

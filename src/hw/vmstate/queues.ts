@@ -109,7 +109,7 @@ function* markedExtent<T>(
     while ((yield* take({ count: 1, cursor }))[0] !== END) {
       const { offset, allowance } = cursor;
       allowance.elements(1, offset);
-      if (element.size === undefined) values.push(yield* element.extent(cursor, {}));
+      if (element.size === undefined) values.push(yield* element.extent(cursor, {}, true));
       else {
         const bytes = copyOf(yield* take({ count: element.size, cursor }));
         values.push(element.read(new StateReader(bytes, offset, allowance), {}));
@@ -146,7 +146,7 @@ function pair<K, V>(
     read: (from) => [key.read(from, {}), value.read(from, {})],
     *extent(cursor): Extent {
       for (const part of [key, value]) {
-        if (part.size === undefined) yield* part.extent(cursor, {});
+        if (part.size === undefined) yield* part.extent(cursor, {}, false);
         else yield* take({ count: part.size, cursor });
       }
       return undefined;

@@ -58,8 +58,10 @@ function variableBuffer(length: Exclude<Count, number>): StateField<Uint8Array> 
       const start = from.take(bytes);
       return from.bytes.subarray(start, start + bytes);
     },
-    *extent(cursor, siblings) {
-      return copyOf(yield* take({ count: bytesOf(siblings, cursor.offset, cursor.allowance), cursor }));
+    *extent(cursor, siblings, isWanted) {
+      const bytes = yield* take({ count: bytesOf(siblings, cursor.offset, cursor.allowance), cursor });
+      // It may be most of the state.
+      return isWanted ? copyOf(bytes) : undefined;
     },
     describe: (name, value) => (value.length === 0 ? [] : [{ name, type: 'buffer', size: value.length }]),
   };

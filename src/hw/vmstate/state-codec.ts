@@ -228,7 +228,7 @@ function* readOne(
     return;
   }
   if (field.size === undefined) {
-    const value = yield* field.extent(cursor, state);
+    const value = yield* field.extent(cursor, state, isWanted);
     if (isWanted) state[key] = value;
     return;
   }

@@ -47,8 +47,8 @@ export interface StateField<T> {
   /** Writes as many bytes as `measure` said. */
   write(to: StateWriter, value: T, siblings: Siblings): void;
   read(from: StateReader, siblings: Siblings): T;
-  /** Finds the end on a stream; only where `size` is undefined. */
-  extent(cursor: ExtentCursor, siblings: Siblings): Extent;
+  /** Finds the end on a stream; only where `size` is undefined. Its value is needed if it `isWanted`. */
+  extent(cursor: ExtentCursor, siblings: Siblings, isWanted: boolean): Extent;
   /** Its entries in a description: none, one, or one per element. */
   describe(name: string, value: T, siblings: Siblings): object[];
 }
@@ -57,6 +57,12 @@ export interface StateField<T> {
 export interface StateValue<T> extends StateField<T> {
   /** The members of its entry after name and index. */
   describeOne(value: T): object;
+}
+
+/** A field that looks at the state it belongs to, of which it expects to be an S; `vmstate()` checks that. */
+export interface LooksAt<S> {
+  /** For the type alone. */
+  readonly looksAt?: (state: S) => void;
 }
 
 /** The type of a field's value. */

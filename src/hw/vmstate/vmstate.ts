@@ -6,7 +6,7 @@
 import type { ExtentStep, StatePlace, StateSchema } from './schema.ts';
 import { Allowance, StateReader, StateWriter } from './state-bytes.ts';
 import { StateCodec } from './state-codec.ts';
-import type { StateField, ValueOf } from './state-field.ts';
+import type { LooksAt, StateField, ValueOf } from './state-field.ts';
 import { checkVersion } from './subsections.ts';
 import { finished, trouble } from './trouble.ts';
 
@@ -20,6 +20,11 @@ type StateWith<F extends Fields, U extends Subsections> = Flat<
     [K in keyof U]?: StateOf<U[K]> | undefined;
   }
 >;
+
+/** Every field that looks at the state must expect one like it. */
+type LookingAt<F extends Fields, S> = {
+  readonly [K in keyof F]: F[K] extends LooksAt<infer L> ? (S extends L ? unknown : { readonly looksAt: S }) : unknown;
+};
 
 /** The type of the states of a schema. */
 export type StateOf<V> = V extends StateSchema<infer S> ? S : never;
@@ -41,7 +46,7 @@ export interface VmStateOptions<F extends Fields, U extends Subsections> {
   /** Higher goes first; default 0. */
   readonly priority?: number;
   /** In the order of the stream. A field's key is its name in the state, and on the stream unless it is `field.named`. */
-  readonly fields: F;
+  readonly fields: F & LookingAt<F, StateWith<F, Record<never, never>>>;
   /** Parts that are only sent where they matter: where the state has a value under that key and its schema says `needed`. */
   readonly subsections?: U;
   /** What is saved instead of the state that the device gave; called more than once. */

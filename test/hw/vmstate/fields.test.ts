@@ -1,5 +1,6 @@
 /** Every kind of field: its bytes, its value, its description (spec/wire.md §9). */
 
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { field } from '../../../src/hw/vmstate/field.ts';
 import type { StateSchema } from '../../../src/hw/vmstate/schema.ts';
@@ -308,4 +309,11 @@ describe('versions and conditions', () => {
     const { fields } = inspect({ list: field.array(field.struct(element), 2) }, { list: [{ v: 1 }, { v: 2 }] });
     expect(fields.map((entry) => (entry as { index?: number }).index)).toEqual([0, undefined]);
   });
+});
+
+test('every kind of field is in the table of docs/vmstate.md', () => {
+  const text = readFileSync(new URL('../../../docs/vmstate.md', import.meta.url), 'utf8');
+  const rows = text.split('\n').filter((line) => line.startsWith('| `'));
+  const named = rows.flatMap((row) => Array.from((row.split('|')[1] ?? '').matchAll(/`(\w+)/g), ([, name]) => name));
+  expect(named.sort()).toEqual(Object.keys(field).sort());
 });

@@ -420,6 +420,15 @@ describe('a schema', () => {
       readonly tree: readonly (readonly [key: bigint, value: { readonly depth: number }])[];
       readonly pointers: readonly (number | null)[];
     }>();
+    vmstate({
+      name: 'd',
+      version: 1,
+      fields: {
+        n: field.u8,
+        // @ts-expect-error there is no such field in the state
+        rule: field.validate('false', ({ m }: { m: number }) => m === 1),
+      },
+    });
     expect(serial.priority).toBe(7);
   });
 });

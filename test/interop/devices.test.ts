@@ -49,7 +49,7 @@ function expectSameState(state: StateSchema<unknown>, { payload, version, descri
 }
 
 describe.skipIf(whyNoQemu() !== undefined)('isa-serial', () => {
-  const machine = () => qtestMachine('isapc', ['-serial', 'null']);
+  const machine = (type: 'isapc' | 'pc' = 'isapc') => qtestMachine(type, ['-serial', 'null']);
   const busy: readonly Access[] = [
     [REGISTER.MCR, MCR.LOOPBACK],
     [REGISTER.FCR, FCR.ENABLE | 0x80],
@@ -57,11 +57,14 @@ describe.skipIf(whyNoQemu() !== undefined)('isa-serial', () => {
     ...Array.from({ length: 9 }, (_, value): Access => [REGISTER.DATA, value]),
   ];
 
+  const inFifo = ['serial/thr_ipending', 'serial/recv_fifo', 'serial/fifo_timeout_timer'];
   test.for([
-    ['untouched', [], []],
-    ['with characters received', busy, ['serial/thr_ipending', 'serial/recv_fifo', 'serial/fifo_timeout_timer']],
-  ] as const)('its state, %s', async ([, accesses, subsections]) => {
-    await using real = await machine();
+    ['isapc', 'untouched', [], []],
+    ['isapc', 'with characters received', busy, inFifo],
+    ['pc', 'untouched', [], []],
+    ['pc', 'with characters received', busy, inFifo],
+  ] as const)('its state on %s, %s', async ([type, , accesses, subsections]) => {
+    await using real = await machine(type);
     await using ours = await inlineDevice(serial);
     await compare(real, ours, COM1, accesses);
     const section = await real.section('serial');

@@ -222,6 +222,21 @@ describe('the interrupt', () => {
   });
 });
 
+test('a timer in mode 2 that comes from QEMU misses no interrupt', async () => {
+  await using blank = await inlineDevice(i8254);
+  const { channels, ...rest } = i8254.state.decode((await blank.saved()).bytes, { version: 3 });
+  // What QEMU 10.0.2 sends after it was programmed with 4660 at time 0; the 4660th clock comes at 3905524 ns.
+  const counter = { ...channels[0]!, count: 4660, mode: 2, access: 3, readState: 3, writeState: 3, writeLatch: 0x34 };
+  const nextTransitionNs = 3_906_361n;
+  const state = { ...rest, channels: [{ ...counter, nextTransitionNs }, ...channels.slice(1)], nextTransitionNs };
+  await using on = await inlineDevice(i8254, { state: i8254.state.encode(state) });
+  const before = on.edges();
+  await on.wait(3_905_524n);
+  expect(on.edges() - before).toBe(1);
+  await on.wait(3_905_524n);
+  expect(on.edges() - before).toBe(2);
+});
+
 test('a count that could not be is refused', async () => {
   await using on = await inlineDevice(i8254);
   const { bytes } = await on.saved();

@@ -241,6 +241,19 @@ test.for([1, 2] as const)(
   },
 );
 
+test('a clock that comes from QEMU while its update flag waits to be read sets it again after that', async () => {
+  await using blank = await clock('2026-01-02T03:04:05');
+  const state = rtc.state.decode((await blank.saved()).bytes, { version: 3 });
+  const cmos = Uint8Array.from(state.cmos);
+  cmos[REGISTER.C] = C.UPDATED;
+  // QEMU's next event is then the alarm, hours away.
+  const waiting = rtc.state.encode({ ...state, cmos, updateTimer: state.nextAlarmNs });
+  await using on = await inlineDevice(rtc, { state: waiting });
+  expect(await get(on, REGISTER.C)).toBe(C.UPDATED);
+  await on.wait(SECOND);
+  expect(await get(on, REGISTER.C)).toBe(C.UPDATED);
+});
+
 test('an index beyond the registers is refused', async () => {
   await using on = await clock('2026-01-02T03:04:05');
   const { bytes } = await on.saved();

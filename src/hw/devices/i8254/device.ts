@@ -56,6 +56,11 @@ class IntervalTimer implements Device<I8254State> {
     this.#arm(this.#channels[0]!.isHeld ? -1n : nextTransitionNs);
   }
 
+  start(): void {
+    // QEMU's transitions in modes 2, 4 and 5 are a clock later than the data sheet's: with them the first would be missed.
+    if (this.#nextTransitionNs > this.#context.nowNs()) this.#update();
+  }
+
   reset(): void {
     this.#channels = powerOn(this.#context.nowNs());
     this.#irqDisabled = 0;

@@ -133,8 +133,10 @@ class RealTimeClock implements Device<RtcState> {
 
   start(): void {
     // A clock that followed its host's time, or an old state without a base: it goes on from the time it shows.
-    if (this.#lastUpdateNs > this.#context.nowNs()) this.#setTime(0n);
-    else if (this.#isRunning && this.#updateTimer.expiresNs === undefined) this.#armUpdate();
+    const nowNs = this.#context.nowNs();
+    if (this.#lastUpdateNs > nowNs) this.#setTime(0n);
+    // QEMU has no event for a second whose flag is set already, ours come with every second. One that is due is let come.
+    else if ((this.#updateTimer.expiresNs ?? nowNs + 1n) > nowNs) this.#timeChanged();
   }
 
   #readRegister(register: number): number {

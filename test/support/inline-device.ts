@@ -20,19 +20,19 @@ export interface InlineDevice extends AsyncDisposable {
   migrate(): Promise<void>;
 }
 
-/** Makes one, running, at virtual time 0; registers are bytes of `region` unless a call says otherwise. */
+/** Makes one, running, at virtual time 0 or that of its state; registers are bytes of `region` unless a call says otherwise. */
 export async function inlineDevice<P extends PropertyTable, S>(
   device: DeviceDefinition<P, S>,
-  options: { properties?: Readonly<Record<string, string>>; region?: string; state?: Uint8Array } = {},
+  options: { properties?: Readonly<Record<string, string>>; region?: string; state?: Uint8Array; nowNs?: bigint } = {},
 ): Promise<InlineDevice> {
-  const { properties = {}, region: preset = 'registers', state } = options;
+  const { properties = {}, region: preset = 'registers', state, nowNs = 0n } = options;
   // As a machine sees it; with the test's properties in place of the conformance suite's.
   const definition = {
     ...device,
     conformance: { registers: [], trace: [], properties },
   } as unknown as DeviceDefinition;
   const world = await GuestWorld.create(definition);
-  let machine = await InlineMachine.create(world, state === undefined ? undefined : { bytes: state });
+  let machine = await InlineMachine.create(world, state === undefined ? undefined : { bytes: state, nowNs });
   const at = (offset: number, region = preset) => ({ region, offset, size: 1 }) as const;
   return {
     read: async (offset, region) => (await machine.perform({ read: at(offset, region) })) ?? 0,

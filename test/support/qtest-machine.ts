@@ -6,6 +6,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startQemu } from './qemu.ts';
 import { type RealSection, sectionOf } from './stream-section.ts';
 import { tempDir } from './temp.ts';
@@ -14,9 +15,23 @@ import { tempDir } from './temp.ts';
 export interface QtestMachine extends AsyncDisposable {
   inb(port: number): Promise<number>;
   outb(port: number, value: number): Promise<void>;
-  /** Migrates to a file, once, and finds a section there. */
+  /** Lets it run for about so long, and stops it. */
+  run(ms: number): Promise<void>;
+  /** Migrates to a file, which a machine that runs in between can do again. */
+  saved(): Promise<SavedMachine>;
+  /** One section of that. */
   section(idstr: string): Promise<RealSection>;
 }
+
+/** What a machine sent. */
+export interface SavedMachine {
+  section(idstr: string): RealSection;
+  /** Virtual time at which it had stopped. */
+  readonly nowNs: bigint;
+}
+
+/** Where the section `timer` has the virtual time (spec/wire.md §10.2). */
+const CLOCK_OFFSET = 16;
 
 const ROM_BYTES = 65_536;
 /** `cli; hlt; jmp` to the halt, where the processor starts. */
@@ -45,15 +60,25 @@ export async function qtestMachine(machine: 'isapc' | 'pc', args: readonly strin
       if (value.startsWith('FAIL')) throw new Error(`qtest: ${command}: ${value}`);
     }
   };
+  const saved = async (): Promise<SavedMachine> => {
+    const file = dir.file('stream');
+    await peer.qmp.execute('migrate', { uri: `file:${file}` });
+    await peer.waitStatus('completed');
+    const stream = await readFile(file);
+    const { payload: timer } = sectionOf(stream, 'timer');
+    const nowNs = Buffer.from(timer).readBigInt64BE(CLOCK_OFFSET);
+    return { section: (idstr) => sectionOf(stream, idstr), nowNs };
+  };
   return {
     inb: async (port) => Number(await ask(`inb ${port}`)),
     outb: async (port, value) => void (await ask(`outb ${port} ${value}`)),
-    section: async (idstr) => {
-      const file = dir.file('stream');
-      await peer.qmp.execute('migrate', { uri: `file:${file}` });
-      await peer.waitStatus('completed');
-      return sectionOf(await readFile(file), idstr);
+    run: async (ms) => {
+      await peer.qmp.execute('cont');
+      await sleep(ms);
+      await peer.qmp.execute('stop');
     },
+    saved,
+    section: async (idstr) => (await saved()).section(idstr),
     [Symbol.asyncDispose]: async () => {
       socket.destroy();
       await peer[Symbol.asyncDispose]();

@@ -3,10 +3,12 @@
  * sends of its device is taken apart and put together again without a byte's difference.
  */
 
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import i8254 from '../../src/hw/devices/i8254/device.ts';
 import serial from '../../src/hw/devices/isa-serial/device.ts';
-import { FCR, IER, MCR, REGISTER } from '../../src/hw/devices/isa-serial/registers.ts';
+import { FCR, IER, LSR, MCR, REGISTER } from '../../src/hw/devices/isa-serial/registers.ts';
 import rtc from '../../src/hw/devices/mc146818rtc/device.ts';
 import { A, B, REGISTER as RTC } from '../../src/hw/devices/mc146818rtc/registers.ts';
 import type { StateSchema } from '../../src/hw/vmstate/schema.ts';
@@ -15,12 +17,15 @@ import { whyNoQemu } from '../support/qemu.ts';
 import { type QtestMachine, qtestMachine } from '../support/qtest-machine.ts';
 import { seeded } from '../support/seeded.ts';
 import type { RealSection } from '../support/stream-section.ts';
+import { tempDir } from '../support/temp.ts';
 
 /** An access: a store, or a read where there is no value. */
 type Access = readonly [offset: number, value?: number];
 
 const SEEDS = [1, 2, 3, 4];
 const ACCESSES = 400;
+/** More single bytes than a unix socket keeps. */
+const MAX_IN_SOCKET = 10_000;
 const COM1 = 0x3f8;
 const TIMER = 0x40;
 const CLOCK = 0x70;
@@ -71,6 +76,35 @@ describe.skipIf(whyNoQemu() !== undefined)('isa-serial', () => {
     expectSameState(serial.state as StateSchema<unknown>, section);
     for (const name of subsections) expect(section.described).toContain(`"${name}"`);
     expect(JSON.stringify((await ours.saved()).described)).toBe(section.described);
+  });
+
+  test('its state, with characters that were not taken in time', async () => {
+    await using real = await machine();
+    for (const [offset, value = 0] of busy) await real.outb(COM1 + offset, value);
+    await real.run(50); // four characters take 4 ms
+    const section = await real.section('serial');
+    expectSameState(serial.state as StateSchema<unknown>, section);
+    expect(section.described).toContain('"serial/timeout_ipending"');
+  });
+
+  test('its state, with a line that takes nothing any more', async () => {
+    await using dir = await tempDir();
+    const line = dir.file('line');
+    await using deaf = await listener(line);
+    await using real = await qtestMachine('isapc', [
+      ...['-chardev', `socket,id=line,path=${line}`],
+      ...['-serial', 'chardev:line'],
+    ]);
+    await real.outb(COM1 + REGISTER.FCR, FCR.ENABLE);
+    await deaf.connected;
+    for (let sent = 0; ((await real.inb(COM1 + REGISTER.LSR)) & LSR.HOLDING_EMPTY) !== 0; sent += 1) {
+      expect(sent).toBeLessThan(MAX_IN_SOCKET);
+      await real.outb(COM1 + REGISTER.DATA, sent & 0xff);
+    }
+    await real.outb(COM1 + REGISTER.DATA, 0x41);
+    const section = await real.section('serial');
+    expectSameState(serial.state as StateSchema<unknown>, section);
+    for (const name of ['tsr', 'xmit_fifo']) expect(section.described).toContain(`"serial/${name}"`);
   });
 
   test.for(SEEDS)('reads the same as QEMU after any accesses, seed %i', async (seed) => {
@@ -197,6 +231,22 @@ describe.skipIf(whyNoQemu() !== undefined)('a machine that ran', () => {
     expect([await readAll(timer, 0, counts), await readAll(clock, 0, shown)]).toEqual(theirs);
   });
 });
+
+/** A socket whose other end is accepted and never read from. */
+async function listener(path: string): Promise<AsyncDisposable & { readonly connected: Promise<unknown> }> {
+  const server = createServer({ pauseOnConnect: true });
+  const connected = once(server, 'connection');
+  server.listen(path);
+  await once(server, 'listening');
+  return {
+    connected,
+    [Symbol.asyncDispose]: async () => {
+      const [socket] = (await connected) as [Socket];
+      socket.destroy();
+      server.close();
+    },
+  };
+}
 
 /** Makes the accesses; what the reads among them saw. */
 async function readAll(on: QtestMachine | InlineDevice, ports: number, accesses: readonly Access[]): Promise<number[]> {

@@ -24,7 +24,7 @@ export interface QtestMachine extends AsyncDisposable {
 }
 
 /** What a machine sent. */
-export interface SavedMachine {
+interface SavedMachine {
   section(idstr: string): RealSection;
   /** Virtual time at which it had stopped. */
   readonly nowNs: bigint;

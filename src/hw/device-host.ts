@@ -81,7 +81,7 @@ export class DeviceHost {
 
   /** `request` for what comes from another thread. */
   async handle(kind: string, payload: unknown): Promise<unknown> {
-    if (kind === VFIO_READY) return this.#guarded(kind, async () => this.#vfio?.(kind, payload));
+    if (kind === VFIO_READY) return this.#guarded(kind, async () => this.#vfio?.answer(kind, payload));
     const turn = this.#tail;
     const mine = Promise.withResolvers<void>();
     this.#tail = mine.promise;
@@ -112,7 +112,9 @@ export class DeviceHost {
     });
     if (definition.vfio !== true) return;
     if (this.#device.vfio === undefined) throw new Error('its definition says vfio, but it has no driver');
-    this.#vfio = createVfioService({ device: id, driver: this.#device.vfio });
+    const vfio = createVfioService({ device: id, driver: this.#device.vfio });
+    this.#ram.onWrite = (address, length) => vfio.recordDma(address, length);
+    this.#vfio = vfio;
   }
 
   async #answer(kind: string, payload: unknown): Promise<unknown> {
@@ -145,7 +147,7 @@ export class DeviceHost {
       default:
         request satisfies never;
         if (this.#vfio === undefined) throw new Error('it has no such handler');
-        return this.#vfio(kind, payload);
+        return this.#vfio.answer(kind, payload);
     }
   }
 

@@ -19,6 +19,8 @@ export class SharedDeviceRam implements DeviceRam {
   #bitmap: BitmapKernel | undefined;
   /** Set by the host: false from `stop` to `start`. */
   writable = false;
+  /** Told of every write. */
+  onWrite: ((address: number, length: number) => void) | undefined;
 
   /** `device` names the writer in errors. */
   constructor(ram: RamShare, device: string) {
@@ -42,6 +44,7 @@ export class SharedDeviceRam implements DeviceRam {
     const last = Math.floor((address + bytes.length - 1) / PAGE_SIZE);
     this.#bitmap ??= loadKernel('bitmap', this.#ram.bitmaps);
     this.#bitmap.markRange(this.#ram.dirtyOffset, first, last - first + 1);
+    this.onWrite?.(address, bytes.length);
   }
 
   #check(address: number, length: number): void {

@@ -1,6 +1,7 @@
 /**
  * DMA logging of one VFIO device: which pages of the logged ranges the device wrote (spec/vfio.md §1.6, features 6 to 8). The
- * checks are the kernel's.
+ * checks are the kernel's. A page size that logging is started with is a hint: the log counts the smallest pages that a
+ * report may ask for, so that a report clears exactly what it reports.
  */
 
 import { HarnessError } from '../../base/errors.ts';
@@ -13,94 +14,131 @@ export interface DmaRange {
 
 /** Most ranges of one log: the kernel's table is one page. */
 const MAX_RANGES = 256;
-const MIN_PAGE = 4096;
+/** Most bytes of all ranges together: their log has one bit for each 4 KiB. */
+const MAX_LOGGED_BYTES = 2 ** 44;
+/** The smallest page of a report. */
+const LOG_PAGE = 4096;
 
-interface LoggedRange extends DmaRange {
+interface LoggedRange {
+  readonly start: number;
+  readonly end: number;
+  /** Number of the page that bit 0 counts. */
+  readonly firstPage: number;
   readonly bits: Uint8Array;
 }
 
-/** The log of one device; bits count pages of the page size that logging was started with. */
+/** The log of one device. */
 export class DmaLog {
   #ranges: readonly LoggedRange[] = [];
-  #pageSize = 0;
+  #isStarted = false;
 
-  /** Throws `vfio/refused` with EINVAL, or E2BIG for too many ranges; `device` names the device there. */
+  /** Throws `vfio/refused` with EINVAL, EOVERFLOW, or E2BIG for too much; `device` names the device there. */
   start(device: string, options: { pageSize: number; ranges: readonly DmaRange[] }): void {
     const refuse = refusal(device, 'DMA logging');
-    const { pageSize, ranges } = options;
-    if (this.#pageSize !== 0) throw refuse('EINVAL', 'logging stopped', 'logging already started');
-    if (!isPageSize(pageSize)) throw refuse('EINVAL', 'a page size that is a power of two', `${pageSize}`);
-    if (ranges.length === 0) throw refuse('EINVAL', 'at least one range', 'none');
-    if (ranges.length > MAX_RANGES) throw refuse('E2BIG', `at most ${MAX_RANGES} ranges`, `${ranges.length}`);
-    const sorted = ranges.toSorted((a, b) => a.iova - b.iova);
-    for (const [index, range] of sorted.entries()) {
-      if (range.length <= 0 || range.iova % pageSize !== 0 || range.length % pageSize !== 0) {
-        throw refuse('EINVAL', `ranges of whole pages of ${pageSize} bytes`, describe(range));
-      }
-      const next = sorted[index + 1];
-      if (next !== undefined && range.iova + range.length > next.iova) {
-        throw refuse('EINVAL', 'ranges that do not overlap', `${describe(range)} and ${describe(next)}`);
-      }
-    }
-    this.#pageSize = pageSize;
-    this.#ranges = sorted.map((range) => ({ ...range, bits: new Uint8Array(Math.ceil(range.length / pageSize / 8)) }));
+    if (this.#isStarted) throw refuse('EINVAL', 'logging stopped', 'logging already started');
+    checkRanges(options, refuse);
+    this.#isStarted = true;
+    this.#ranges = options.ranges.map(({ iova, length }) => {
+      const firstPage = Math.floor(iova / LOG_PAGE);
+      const pageCount = Math.ceil((iova + length) / LOG_PAGE) - firstPage;
+      return { start: iova, end: iova + length, firstPage, bits: new Uint8Array(Math.ceil(pageCount / 8)) };
+    });
   }
 
   /** Ends logging and forgets the log. */
   stop(): void {
     this.#ranges = [];
-    this.#pageSize = 0;
+    this.#isStarted = false;
   }
 
   /** The device wrote these bytes. */
   record(iova: number, length: number): void {
-    for (const range of this.#ranges) {
-      const start = Math.max(iova, range.iova);
-      const end = Math.min(iova + length, range.iova + range.length);
-      for (let at = start - (start % this.#pageSize); at < end; at += this.#pageSize) {
-        const page = (at - range.iova) / this.#pageSize;
-        range.bits[page >>> 3]! |= 1 << (page & 7);
-      }
+    for (const { start, end, firstPage, bits } of this.#ranges) {
+      const from = Math.max(iova, start);
+      const to = Math.min(iova + length, end);
+      if (from >= to) continue;
+      const last = Math.floor((to - 1) / LOG_PAGE) - firstPage;
+      for (let bit = Math.floor(from / LOG_PAGE) - firstPage; bit <= last; bit += 1) bits[bit >>> 3]! |= 1 << (bit & 7);
     }
   }
 
-  /** Ors what was logged of `range` into `bitmap` and clears it. Throws `vfio/refused`: then everything counts as dirty. */
-  report(device: string, range: DmaRange & { pageSize: number }, bitmap: Uint8Array): void {
+  /**
+   * Ors what was logged of `range` into `bitmap` (bit n = page n of the range; a fresh one by default), clears it from the
+   * log, and returns the bitmap. Throws `vfio/refused`: then everything counts as dirty.
+   */
+  report(device: string, range: DmaRange & { pageSize: number }, bitmap?: Uint8Array<ArrayBuffer>) {
     const refuse = refusal(device, 'DMA log report');
+    if (!this.#isStarted) throw refuse('EINVAL', 'logging started', 'logging stopped');
     const { iova, length, pageSize } = range;
-    if (this.#pageSize === 0) throw refuse('EINVAL', 'logging started', 'logging stopped');
-    if (!isPageSize(pageSize) || pageSize < MIN_PAGE) {
-      throw refuse('EINVAL', `a page size that is a power of two from ${MIN_PAGE}`, `${pageSize}`);
-    }
-    if (length <= 0 || iova % pageSize !== 0 || bitmap.length * 8 < Math.ceil(length / pageSize)) {
-      throw refuse('EINVAL', 'a range of whole pages and a bit for each', `${describe(range)}, ${bitmap.length} bytes`);
-    }
-    for (const logged of this.#ranges) {
-      const start = Math.max(iova, logged.iova);
-      const end = Math.min(iova + length, logged.iova + logged.length);
-      for (let at = start - (start % this.#pageSize); at < end; at += this.#pageSize) {
-        const page = (at - logged.iova) / this.#pageSize;
-        const mask = 1 << (page & 7);
-        if ((logged.bits[page >>> 3]! & mask) === 0) continue;
-        logged.bits[page >>> 3]! &= ~mask;
-        for (let dirty = Math.max(at, iova); dirty < at + this.#pageSize && dirty < end; dirty += pageSize) {
-          const bit = Math.floor((dirty - iova) / pageSize);
-          bitmap[bit >>> 3]! |= 1 << (bit & 7);
-        }
+    checkReport(range, refuse);
+    const pageCount = length / pageSize;
+    const target = bitmap ?? new Uint8Array(Math.ceil(pageCount / 8));
+    if (target.length * 8 < pageCount)
+      throw refuse('EINVAL', `a bit for each of ${pageCount} pages`, `${target.length} bytes`);
+    for (const { firstPage, bits } of this.#ranges) {
+      const from = Math.max(0, iova / LOG_PAGE - firstPage);
+      const to = Math.min(bits.length * 8, (iova + length) / LOG_PAGE - firstPage);
+      for (let bit = from; bit < to; bit += 1) {
+        const mask = 1 << (bit & 7);
+        if ((bits[bit >>> 3]! & mask) === 0) continue;
+        bits[bit >>> 3]! &= ~mask;
+        const dirty = Math.floor(((firstPage + bit) * LOG_PAGE - iova) / pageSize);
+        target[dirty >>> 3]! |= 1 << (dirty & 7);
       }
     }
+    return target;
   }
 }
 
-function isPageSize(size: number): boolean {
-  return Number.isInteger(size) && size > 0 && (size & (size - 1)) === 0;
+type Errno = 'EINVAL' | 'E2BIG' | 'EOVERFLOW';
+type Refuse = (errno: Errno, expected: string, actual: string) => HarnessError;
+
+function checkRanges({ pageSize, ranges }: { pageSize: number; ranges: readonly DmaRange[] }, refuse: Refuse): void {
+  if (!isPowerOfTwo(pageSize)) throw refuse('EINVAL', 'a page size that is a power of two', `${pageSize}`);
+  if (ranges.length === 0) throw refuse('EINVAL', 'at least one range', 'none');
+  if (ranges.length > MAX_RANGES) throw refuse('E2BIG', `at most ${MAX_RANGES} ranges`, `${ranges.length}`);
+  let loggedBytes = 0;
+  const sorted = ranges.toSorted((a, b) => a.iova - b.iova);
+  for (const [index, range] of sorted.entries()) {
+    checkAddresses(range, refuse);
+    if (range.length <= 0 || range.iova % pageSize !== 0 || range.length % pageSize !== 0) {
+      throw refuse('EINVAL', `ranges of whole pages of ${pageSize} bytes`, describe(range));
+    }
+    const next = sorted[index + 1];
+    if (next !== undefined && range.iova + range.length > next.iova) {
+      throw refuse('EINVAL', 'ranges that do not overlap', `${describe(range)} and ${describe(next)}`);
+    }
+    loggedBytes += range.length;
+  }
+  if (loggedBytes > MAX_LOGGED_BYTES) throw refuse('E2BIG', `at most ${MAX_LOGGED_BYTES} bytes`, `${loggedBytes}`);
+}
+
+function checkReport(range: DmaRange & { pageSize: number }, refuse: Refuse): void {
+  const { iova, length, pageSize } = range;
+  if (!isPowerOfTwo(pageSize) || pageSize < LOG_PAGE) {
+    throw refuse('EINVAL', `a page size that is a power of two from ${LOG_PAGE}`, `${pageSize}`);
+  }
+  checkAddresses(range, refuse);
+  if (length <= 0 || iova % pageSize !== 0 || length % pageSize !== 0) {
+    throw refuse('EINVAL', `a range of whole pages of ${pageSize} bytes`, describe(range));
+  }
+  if (length > MAX_LOGGED_BYTES) throw refuse('E2BIG', `at most ${MAX_LOGGED_BYTES} bytes`, `${length}`);
+}
+
+function checkAddresses(range: DmaRange, refuse: Refuse): void {
+  const { iova, length } = range;
+  if (iova >= 0 && [iova, length, iova + length].every(Number.isSafeInteger)) return;
+  throw refuse('EOVERFLOW', 'addresses from 0 that are exact numbers', describe(range));
+}
+
+function isPowerOfTwo(size: number): boolean {
+  return Number.isSafeInteger(size) && size > 0 && Number.isInteger(Math.log2(size));
 }
 
 function describe({ iova, length }: DmaRange): string {
   return `${length} bytes at 0x${iova.toString(16)}`;
 }
 
-function refusal(device: string, what: string) {
-  return (errno: 'EINVAL' | 'E2BIG', expected: string, actual: string) =>
-    new HarnessError('vfio/refused', { device, what, errno, expected, actual });
+function refusal(device: string, what: string): Refuse {
+  return (errno, expected, actual) => new HarnessError('vfio/refused', { device, what, errno, expected, actual });
 }

@@ -4,7 +4,7 @@
  * state is complete.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { HarnessError } from '../../base/errors.ts';
 import type { DeviceResources } from '../device.ts';
 import { Pace, waitUntil } from './pace.ts';
@@ -45,10 +45,12 @@ export class EmulatedLoader {
   #headerBytes = 0;
   #record: RecordHeader | undefined;
   #recordOffset = 0;
+  #recordCount = 0;
   #small = new Uint8Array(0);
   #at = 0;
   #isComplete = false;
   #allocation: Promise<void> | undefined;
+  #isAborted = false;
 
   constructor(options: LoaderOptions, memory: DeviceMemory) {
     this.#options = options;
@@ -84,6 +86,11 @@ export class EmulatedLoader {
     await this.#allocation;
   }
 
+  /** The session is over before its end: an allocation that still goes on is let go. */
+  abort(): void {
+    this.#isAborted = true;
+  }
+
   /** Throws `vfio/data` when the stream ended too early. */
   async check(): Promise<void> {
     await this.#allocation;
@@ -106,6 +113,11 @@ export class EmulatedLoader {
     if (!BULK.has(record.tag) && record.size > SMALL_BYTES) {
       throw this.#bad(`size of ${record.tag}`, `at most ${SMALL_BYTES}`, `${record.size}`);
     }
+    if (record.generation !== this.#recordCount) {
+      // A record was lost on the way, or came twice.
+      throw this.#bad(`flags of ${record.tag}`, `record ${this.#recordCount}`, `record ${record.generation}`);
+    }
+    this.#recordCount += 1;
     this.#headerBytes = 0;
     this.#record = record;
     this.#recordOffset = 0;
@@ -121,14 +133,14 @@ export class EmulatedLoader {
   }
 
   async #takeBulk(record: RecordHeader, piece: Uint8Array): Promise<void> {
-    if (this.#allocation === undefined && this.#memory.bytes.length < record.size) this.#allocate(record.size);
+    this.#reserve(record.size);
     await this.#allocation;
     this.#verify(record, piece);
-    if (record.size <= this.#memory.bytes.length) this.#memory.bytes.set(piece, this.#recordOffset);
+    this.#memory.bytes.set(piece, this.#recordOffset);
   }
 
   #verify(record: RecordHeader, piece: Uint8Array): void {
-    const place = { generation: record.generation, offset: this.#recordOffset };
+    const place = { record, offset: this.#recordOffset };
     const wrong = this.#options.pattern.mismatch(piece, place);
     if (wrong < 0) return;
     const right = new Uint8Array(1);
@@ -147,37 +159,54 @@ export class EmulatedLoader {
     if (announced > BigInt(stateBytes)) {
       throw this.#bad('STOP_COPY_SIZE', `at most ${stateBytes}, this device's state`, `${announced}`);
     }
-    if (Number(announced) > this.#memory.bytes.length) this.#allocate(Number(announced));
+    this.#reserve(Number(announced));
+  }
+
+  /** Sees to it that the device has so much memory, now or once `#allocation` has resolved. */
+  #reserve(bytes: number): void {
+    const { resources, isAsync } = this.#options;
+    if (bytes <= this.#memory.takenBytes) return;
+    resources.take(bytes - this.#memory.takenBytes);
+    this.#memory.takenBytes = bytes;
+    if (!isAsync) {
+      this.#memory.bytes = this.#allocate(bytes);
+      return;
+    }
+    this.#allocation = this.#allocateBehind(bytes, this.#allocation);
+    this.#allocation.catch(() => undefined); // thrown where it is awaited
   }
 
   /** Allocates and touches, a MiB at a time; each takes the time that it costs. */
-  #allocate(bytes: number): void {
-    const { resources, allocMsPerMiB, isAsync } = this.#options;
-    resources.take(bytes - this.#memory.takenBytes);
-    this.#memory.takenBytes = bytes;
+  #allocate(bytes: number): Uint8Array<ArrayBuffer> {
     const memory = new Uint8Array(bytes);
-    const startMs = performance.now();
-    const step = (from: number) => memory.fill(1, from, from + MIB);
-    const dueMs = (to: number) => startMs + (to / MIB) * allocMsPerMiB;
-    const done = () => {
-      this.#memory.bytes = memory;
-    };
-    if (!isAsync) {
-      for (let from = 0; from < bytes; from += MIB) {
-        step(from);
-        waitUntil(dueMs(Math.min(bytes, from + MIB)));
-      }
-      done();
-      return;
+    const dueMs = this.#allocationPlan();
+    for (let from = 0; from < bytes; from += MIB) {
+      memory.fill(1, from, from + MIB);
+      waitUntil(dueMs(Math.min(bytes, from + MIB)));
     }
-    this.#allocation = (async () => {
-      for (let from = 0; from < bytes; from += MIB) {
-        step(from);
-        const leftMs = dueMs(Math.min(bytes, from + MIB)) - performance.now();
-        if (leftMs >= 1) await sleep(leftMs);
-      }
-      done();
-    })();
+    return memory;
+  }
+
+  /** The same while the device's thread does other things, after an allocation that is going on. */
+  async #allocateBehind(bytes: number, before: Promise<void> | undefined): Promise<void> {
+    await before;
+    await turn();
+    if (this.#isAborted) return;
+    const memory = new Uint8Array(bytes);
+    const dueMs = this.#allocationPlan();
+    for (let from = 0; from < bytes; from += MIB) {
+      memory.fill(1, from, from + MIB);
+      const leftMs = dueMs(Math.min(bytes, from + MIB)) - performance.now();
+      await (leftMs >= 1 ? sleep(leftMs) : turn());
+      if (this.#isAborted) return;
+    }
+    this.#memory.bytes = memory;
+  }
+
+  /** When so many bytes are due to be allocated (performance.now). */
+  #allocationPlan(): (bytes: number) => number {
+    const startMs = performance.now();
+    return (bytes) => startMs + (bytes / MIB) * this.#options.allocMsPerMiB;
   }
 
   #bad(field: string, expected: string, actual: string): HarnessError {

@@ -66,8 +66,7 @@ export class EmulatedSaver {
     if (this.#isFinal) return;
     this.#change();
     this.#isFinal = true;
-    const { profile, stateBytes } = this.#options;
-    this.#push({ tag: 'FINAL', size: profile.final(stateBytes, Math.min(stateBytes, this.#changedBytes)) }, false);
+    this.#push({ tag: 'FINAL', size: this.#finalBytes() }, false);
   }
 
   info(): PrecopyInfo {
@@ -86,8 +85,7 @@ export class EmulatedSaver {
   /** What STOP_COPY would carry now. */
   stopCopyBytes(): number {
     this.#change();
-    const { profile, stateBytes } = this.#options;
-    return this.#noisy(RECORD_HEADER_BYTES + profile.final(stateBytes, Math.min(stateBytes, this.#changedBytes)));
+    return this.#noisy(RECORD_HEADER_BYTES + this.#finalBytes());
   }
 
   /** The next bytes of the stream, at most `maxBytes`; none when there are none now. */
@@ -120,7 +118,7 @@ export class EmulatedSaver {
     const piece = target.subarray(0, Math.min(target.length, plan.size - offset));
     if (plan.tag === 'STOP_COPY_SIZE')
       piece.set(sizePayload(this.#options.stateBytes).subarray(offset, offset + piece.length));
-    else this.#options.pattern.fill(piece, { generation: plan.generation, offset });
+    else this.#options.pattern.fill(piece, { record: plan, offset });
     entry.offset += piece.length;
     return piece.length;
   }
@@ -136,6 +134,12 @@ export class EmulatedSaver {
     this.#changedBytes += ((now - this.#lastMs) / 1000) * this.#options.dirtyBytesPerSecond;
     this.#changedBytes = Math.min(this.#changedBytes, this.#options.stateBytes);
     this.#lastMs = now;
+  }
+
+  /** Payload of the last record, were it due now. A byte that changed in part is a changed byte. */
+  #finalBytes(): number {
+    const { profile, stateBytes } = this.#options;
+    return profile.final(stateBytes, Math.ceil(this.#changedBytes));
   }
 
   #refreshBytes(): number {

@@ -62,6 +62,7 @@ export class EmulatedVfio implements VfioDriver {
 
   reset(): void {
     this.#saver = undefined;
+    this.#loader?.abort();
     this.#loader = undefined;
     this.#isBroken = false;
     this.free();

@@ -56,7 +56,7 @@ export class VfioDevice {
   /** Bytes of the saving session. Throws `vfio/refused` (ENODEV) outside of one. */
   async read(maxBytes: number): Promise<VfioRead> {
     if (!isSaving(this.#state)) throw this.#refused('read', 'ENODEV', 'a state of a saving session');
-    const bytes = await this.#driver.read(maxBytes);
+    const bytes = await this.#watched(() => this.#driver.read(maxBytes));
     if (bytes.length > 0) return { bytes, status: 'data' };
     return { bytes, status: this.#state === 'stop-copy' ? 'end' : 'no-message' };
   }
@@ -64,7 +64,7 @@ export class VfioDevice {
   /** Bytes for the resuming session. Throws `vfio/refused` (ENODEV) outside of one. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#state !== 'resuming') throw this.#refused('write', 'ENODEV', 'resuming');
-    await this.#driver.write(bytes);
+    await this.#watched(() => this.#driver.write(bytes));
   }
 
   /** Resolves once what was written is prepared. */
@@ -82,10 +82,16 @@ export class VfioDevice {
     return this.#driver.stopCopyBytes();
   }
 
-  /** To RUNNING; ends every session. */
+  /** To RUNNING; ends every session. Throws `vfio/arc` when the driver cannot: the device is then in ERROR. */
   async reset(): Promise<void> {
-    await this.#driver.reset();
-    this.#state = 'running';
+    const from = this.#state;
+    try {
+      await this.#driver.reset();
+      this.#state = 'running';
+    } catch (cause) {
+      this.#state = 'error';
+      throw this.#failed({ from, to: 'running', target: 'running', cause });
+    }
   }
 
   /** Starts to log which guest pages the device writes. Throws `vfio/refused`. */
@@ -102,9 +108,12 @@ export class VfioDevice {
     this.#dmaLog.record(iova, length);
   }
 
-  /** Ors the log of a range into `bitmap` (bit n = page n of the range) and clears it. Throws `vfio/refused`. */
-  reportDmaLog(range: DmaRange & { pageSize: number }, bitmap: Uint8Array): void {
-    this.#dmaLog.report(this.#device, range, bitmap);
+  /**
+   * Ors the log of a range into `bitmap` (bit n = page n of the range; a fresh one by default) and clears it. Throws
+   * `vfio/refused`: then everything counts as dirty.
+   */
+  reportDmaLog(range: DmaRange & { pageSize: number }, bitmap?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    return this.#dmaLog.report(this.#device, range, bitmap);
   }
 
   async #walk(target: VfioState): Promise<void> {
@@ -122,20 +131,35 @@ export class VfioDevice {
 
   async #arc(from: VfioState, to: VfioState, target: VfioState): Promise<void> {
     try {
-      await this.#driver.arc(from, to);
+      await this.#watched(() => this.#driver.arc(from, to));
     } catch (cause) {
-      if (this.#driver.isBroken === true) this.#state = 'error';
-      const details = { device: this.#device, from, to, target, now: this.#state, why: messageOf(cause) };
-      throw new HarnessError('vfio/arc', details, { cause });
+      throw this.#failed({ from, to, target, cause });
     }
   }
 
+  /** The error that led here is the one to tell; what recovering throws shows in the state. */
   async #recover(recover: VfioState): Promise<void> {
     try {
       await this.#walk(recover);
     } catch {
-      await this.reset(); // the first error is the one to tell
+      await this.reset().catch(() => undefined);
     }
+  }
+
+  /** A call of the driver that throws may have left the device in an undefined state. */
+  async #watched<T>(call: () => T | Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      if (this.#driver.isBroken === true) this.#state = 'error';
+      throw error;
+    }
+  }
+
+  #failed(arc: { from: VfioState; to: VfioState; target: VfioState; cause: unknown }): HarnessError {
+    const { cause, ...vertices } = arc;
+    const details = { device: this.#device, ...vertices, now: this.#state, why: messageOf(cause) };
+    return new HarnessError('vfio/arc', details, { cause });
   }
 
   #refused(what: string, errno: 'EINVAL' | 'ENODEV', expected: string): HarnessError {

@@ -1,7 +1,7 @@
 /**
  * The data stream of the emulated VFIO devices: records as mlx5 has them, `{size le64, flags le32, tag le32}` and `size` bytes
- * (spec/vfio.md §6). Bulk contents follow from a seed, a generation and an offset, so that a destination can tell whether
- * what arrived is what was sent.
+ * (spec/vfio.md §6). The flags number the records of a session, and contents follow from a seed, the record and an offset, so
+ * that a destination can tell whether what arrived is what was sent.
  */
 
 import { HarnessError } from '../../base/errors.ts';
@@ -62,8 +62,15 @@ export function readHeader(
 }
 
 const TEMPLATE_BYTES = 1 << 20;
-/** A prime, so that no two generations of a device begin alike for a long time. */
+/** Primes, so that no two records of a session begin alike for a long time. */
 const GENERATION_STRIDE = 4099;
+const TAG_STRIDE = 104_729;
+
+/** Where in a session's contents: the record, and bytes from its payload's start. */
+interface ContentPlace {
+  readonly record: Pick<RecordPlan, 'tag' | 'generation'>;
+  readonly offset: number;
+}
 
 /** Bulk contents of one device. */
 export class BulkPattern {
@@ -82,7 +89,7 @@ export class BulkPattern {
   }
 
   /** Puts the contents of a record's payload from `offset` on into `target`. */
-  fill(target: Uint8Array, place: { generation: number; offset: number }): void {
+  fill(target: Uint8Array, place: ContentPlace): void {
     for (let done = 0; done < target.length; ) {
       const piece = this.#piece(place, done, target.length - done);
       target.set(piece, done);
@@ -91,7 +98,7 @@ export class BulkPattern {
   }
 
   /** The offset in `bytes` of the first byte that is not what `fill` puts there; -1 when all are. */
-  mismatch(bytes: Uint8Array, place: { generation: number; offset: number }): number {
+  mismatch(bytes: Uint8Array, place: ContentPlace): number {
     for (let done = 0; done < bytes.length; ) {
       const piece = this.#piece(place, done, bytes.length - done);
       const arrived = bytes.subarray(done, done + piece.length);
@@ -101,8 +108,9 @@ export class BulkPattern {
     return -1;
   }
 
-  #piece({ generation, offset }: { generation: number; offset: number }, done: number, left: number): Uint8Array {
-    const start = (generation * GENERATION_STRIDE + offset + done) % TEMPLATE_BYTES;
+  #piece({ record, offset }: ContentPlace, done: number, left: number): Uint8Array {
+    const shift = record.generation * GENERATION_STRIDE + TAG[record.tag] * TAG_STRIDE;
+    const start = (shift + offset + done) % TEMPLATE_BYTES;
     return this.#template.subarray(start, Math.min(TEMPLATE_BYTES, start + left));
   }
 }

@@ -30,8 +30,13 @@ interface VfioRequests {
 type VfioKind = keyof VfioRequests;
 type VfioRequest = { [K in VfioKind]: { readonly kind: K; readonly payload: VfioRequests[K]['payload'] } }[VfioKind];
 
-/** The device's end: answers one request. Throws what VfioDevice throws. */
-export type VfioService = (kind: string, payload: unknown) => unknown;
+/** The device's end. */
+export interface VfioService {
+  /** Answers one request. Throws what VfioDevice throws. */
+  answer(kind: string, payload: unknown): unknown;
+  /** Told of every write of the device to guest memory. */
+  recordDma(address: number, length: number): void;
+}
 
 /** The only request that may wait while others are answered. */
 export const VFIO_READY = 'vfio/ready' satisfies VfioKind;
@@ -39,7 +44,10 @@ export const VFIO_READY = 'vfio/ready' satisfies VfioKind;
 /** Wraps a driver in its state machine and answers requests for it. */
 export function createVfioService(options: { device: string; driver: VfioDriver }): VfioService {
   const device = new VfioDevice(options);
-  return (kind, payload) => answer(device, { kind, payload } as VfioRequest);
+  return {
+    answer: (kind, payload) => answer(device, { kind, payload } as VfioRequest),
+    recordDma: (address, length) => device.recordDma(address, length),
+  };
 }
 
 async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown> {
@@ -67,12 +75,8 @@ async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown
       return device.startDmaLogging(request.payload);
     case 'vfio/dma-stop':
       return device.stopDmaLogging();
-    case 'vfio/dma-report': {
-      const { length, pageSize } = request.payload;
-      const bitmap = new Uint8Array(Math.ceil(length / pageSize / 8));
-      device.reportDmaLog(request.payload, bitmap);
-      return bitmap;
-    }
+    case 'vfio/dma-report':
+      return device.reportDmaLog(request.payload);
     default:
       request satisfies never;
       throw new Error('it has no such handler');
@@ -136,7 +140,7 @@ export class VfioClient {
     return this.#ask('vfio/dma-stop', undefined);
   }
 
-  /** A bitmap, one bit a page of the range. */
+  /** Pages of the range that the device wrote since the last report, one bit each. When it throws, all of them may be. */
   reportDmaLog(range: DmaRange & { pageSize: number }): Promise<Uint8Array> {
     return this.#ask('vfio/dma-report', range);
   }

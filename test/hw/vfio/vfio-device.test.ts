@@ -3,10 +3,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isHarnessError } from '../../../src/base/errors.ts';
-import { hasState, isSaving, pathTo, VFIO_STATES, type VfioFeatures } from '../../../src/hw/vfio/states.ts';
+import { VFIO_STATES, type VfioFeatures } from '../../../src/hw/vfio/states.ts';
 import { VfioDevice } from '../../../src/hw/vfio/vfio-device.ts';
 import type { VfioDriver } from '../../../src/hw/vfio/vfio-driver.ts';
 import type { VfioState } from '../../../src/wire/vfio.ts';
+import { tablePath } from '../../support/vfio-table.ts';
 
 /** A driver that writes its arcs down. `failing` are the arcs (`from to`) that throw, `breaking` those that end in ERROR. */
 class ScriptedDriver implements VfioDriver {
@@ -15,6 +16,7 @@ class ScriptedDriver implements VfioDriver {
   failing = new Set<string>();
   breaking = new Set<string>();
   isBroken = false;
+  resetFails = false;
   data: Uint8Array<ArrayBuffer>[] = [];
   readonly written: number[] = [];
 
@@ -25,7 +27,7 @@ class ScriptedDriver implements VfioDriver {
   arc(from: VfioState, to: VfioState): void {
     const arc = `${from} ${to}`;
     this.isBroken = this.breaking.has(arc);
-    if (this.isBroken || this.failing.has(arc)) throw new Error(`told to fail`);
+    if (this.isBroken || this.failing.has(arc)) throw new Error('told to fail');
     this.arcs.push(arc);
   }
 
@@ -46,6 +48,7 @@ class ScriptedDriver implements VfioDriver {
   }
 
   reset(): void {
+    if (this.resetFails) throw new Error('told to fail');
     this.isBroken = false;
   }
 }
@@ -130,121 +133,136 @@ describe('data', () => {
   });
 });
 
+describe('a reset', () => {
+  test('ends a session', async () => {
+    const { device } = made();
+    await device.setState('resuming');
+    await device.reset();
+    expect(await failure(device.write(new Uint8Array([7])))).toMatchObject({ details: { errno: 'ENODEV' } });
+    await device.setState('pre-copy');
+    await device.reset();
+    expect(await failure(device.read(1))).toMatchObject({ details: { errno: 'ENODEV' } });
+  });
+
+  test('that fails leaves the device in ERROR', async () => {
+    const { driver, device } = made();
+    driver.resetFails = true;
+    expect(await failure(device.reset())).toMatchObject({
+      code: 'vfio/arc',
+      details: { from: 'running', to: 'running', now: 'error', why: 'told to fail' },
+    });
+    driver.resetFails = false;
+    await device.reset();
+    expect(device.state).toBe('running');
+  });
+
+  test('that fails in a recovery leaves the first error to tell', async () => {
+    const { driver, device } = made();
+    driver.failing = new Set(['stop stop-copy', 'stop running-p2p']);
+    driver.resetFails = true;
+    expect(await failure(device.setState('stop-copy', 'running'))).toMatchObject({
+      details: { from: 'stop', to: 'stop-copy', now: 'error' },
+    });
+  });
+});
+
+test('a driver that breaks at a read or a write is in ERROR', async () => {
+  const { driver, device } = made();
+  await device.setState('resuming');
+  driver.write = () => {
+    driver.isBroken = true;
+    throw new Error('broke');
+  };
+  expect(await failure(device.write(new Uint8Array([7])))).toMatchObject({ message: 'broke' });
+  expect(device.state).toBe('error');
+});
+
 test('random requests, failures at random arcs and resets: the device is always where the table says', async () => {
   const state = fc.constantFrom(...VFIO_STATES);
   const step = fc.oneof(
-    fc.record({ kind: fc.constant('set' as const), target: state, recover: fc.option(state, { nil: undefined }) }),
-    fc.record({ kind: fc.constant('fail' as const), from: state, to: state, breaks: fc.boolean() }),
-    fc.record({ kind: fc.constant('heal' as const) }),
-    fc.record({ kind: fc.constant('reset' as const) }),
+    {
+      weight: 5,
+      arbitrary: fc.record({ kind: fc.constant('set' as const), target: state, recover: fc.option(state) }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ kind: fc.constant('fail' as const), from: state, to: state, breaks: fc.boolean() }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('heal' as const) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('reset' as const), fails: fc.boolean() }) },
   );
   const features = fc.record({ p2p: fc.boolean(), precopy: fc.boolean() });
   await fc.assert(
-    fc.asyncProperty(features, fc.array(step, { maxLength: 30 }), async (has, steps) => {
+    fc.asyncProperty(features, fc.array(step, { maxLength: 40 }), async (has, steps) => {
       const { driver, device } = made(has);
       for (const next of steps) {
+        driver.arcs.length = 0;
         if (next.kind === 'fail') (next.breaks ? driver.breaking : driver.failing).add(`${next.from} ${next.to}`);
         else if (next.kind === 'heal') {
           driver.failing.clear();
           driver.breaking.clear();
         } else if (next.kind === 'reset') {
-          await device.reset();
-          expect(device.state).toBe('running');
+          driver.resetFails = next.fails;
+          expect((await failure(device.reset())) === undefined).toBe(!next.fails);
+          expect(device.state).toBe(next.fails ? 'error' : 'running');
         } else {
-          const before = device.state;
-          const expected = model({ from: before, ...next, has, driver });
-          const error = await failure(device.setState(next.target, next.recover));
+          const expected = model({ from: device.state, target: next.target, recover: next.recover, has, driver });
+          const error = await failure(device.setState(next.target, next.recover ?? undefined));
           expect(device.state).toBe(expected.state);
+          expect(driver.arcs).toEqual(expected.arcs);
           expect(isHarnessError(error) ? error.code : error).toBe(expected.code);
+          if (isHarnessError(error, 'vfio/arc'))
+            expect(error.details).toMatchObject({ now: device.state, ...expected.arc });
         }
-        // A session is open exactly in the states that have one.
-        expect((await failure(device.read(1))) === undefined).toBe(isSaving(device.state));
+        // Sessions are open exactly in the states that have one.
+        expect((await failure(device.read(1))) === undefined).toBe(SAVING.has(device.state));
+        expect((await failure(device.write(new Uint8Array(1)))) === undefined).toBe(device.state === 'resuming');
       }
     }),
     { numRuns: 500 },
   );
 });
 
-/** What the uAPI's text says: walk the shortest path until an arc fails; then try to recover; then reset. */
+const SAVING: ReadonlySet<VfioState> = new Set(['pre-copy', 'pre-copy-p2p', 'stop-copy']);
+
+interface Outcome {
+  readonly state: VfioState;
+  readonly code?: 'vfio/arc' | 'vfio/refused';
+  /** Arcs that went well. */
+  readonly arcs: readonly string[];
+  /** The arc that failed first. */
+  readonly arc?: { readonly from: VfioState; readonly to: VfioState };
+}
+
+/** What the uAPI's text says: walk the table's way until an arc fails; then try to recover; then reset. */
 function model(request: {
   from: VfioState;
   target: VfioState;
-  recover: VfioState | undefined;
+  recover: VfioState | null;
   has: VfioFeatures;
   driver: ScriptedDriver;
-}): { state: VfioState; code: string | undefined } {
-  const first = walk(request.from, request.target);
-  if (first.code !== 'vfio/arc' || request.recover === undefined) return first;
-  const second = walk(first.state, request.recover);
-  return { state: second.code === undefined ? second.state : 'running', code: 'vfio/arc' };
+}): Outcome {
+  const { from, target, recover, has, driver } = request;
+  const first = walk(from, target);
+  if (first.code !== 'vfio/arc' || recover === null) return first;
+  const second = walk(first.state, recover);
+  const arcs = [...first.arcs, ...second.arcs];
+  if (second.code === undefined) return { ...first, arcs, state: second.state };
+  return { ...first, arcs, state: driver.resetFails ? 'error' : 'running' };
 
-  function walk(from: VfioState, target: VfioState): { state: VfioState; code: string | undefined } {
-    const { has, driver } = request;
-    if (target === 'error' || !hasState(target, has)) return { state: from, code: 'vfio/refused' };
-    const path = pathTo(from, target, has);
-    if (path === undefined) return { state: from, code: 'vfio/refused' };
-    let at = from;
+  function walk(start: VfioState, end: VfioState): Outcome {
+    const path = start === 'error' || end === 'error' ? undefined : tablePath(start, end, has);
+    if (path === undefined) return { state: start, code: 'vfio/refused', arcs: [] };
+    const arcs: string[] = [];
+    let at = start;
     for (const to of path) {
-      if (driver.breaking.has(`${at} ${to}`)) return { state: 'error', code: 'vfio/arc' };
-      if (driver.failing.has(`${at} ${to}`)) return { state: at, code: 'vfio/arc' };
+      const arc = `${at} ${to}`;
+      const failed = { code: 'vfio/arc', arcs, arc: { from: at, to } } as const;
+      if (driver.breaking.has(arc)) return { state: 'error', ...failed };
+      if (driver.failing.has(arc)) return { state: at, ...failed };
+      arcs.push(arc);
       at = to;
     }
-    return { state: at, code: undefined };
+    return { state: at, arcs };
   }
 }
-
-describe('DMA logging', () => {
-  const PAGE = 4096;
-  const logging = { pageSize: PAGE, ranges: [{ iova: 0, length: 16 * PAGE }] };
-
-  test('reports the pages that were written, once', () => {
-    const { device } = made();
-    device.startDmaLogging(logging);
-    device.recordDma(PAGE - 1, 2);
-    device.recordDma(9 * PAGE, PAGE);
-    device.recordDma(16 * PAGE, PAGE); // outside
-    const bitmap = new Uint8Array([0b1000_0000, 0]);
-    device.reportDmaLog({ iova: 0, length: 16 * PAGE, pageSize: PAGE }, bitmap);
-    expect([...bitmap]).toEqual([0b1000_0011, 0b0000_0010]); // ored into what was there
-    device.reportDmaLog({ iova: 0, length: 16 * PAGE, pageSize: PAGE }, bitmap.fill(0));
-    expect([...bitmap]).toEqual([0, 0]);
-  });
-
-  test('a report of part of the range leaves the rest in the log', () => {
-    const { device } = made();
-    device.startDmaLogging(logging);
-    device.recordDma(0, 16 * PAGE);
-    const bitmap = new Uint8Array(2);
-    device.reportDmaLog({ iova: 4 * PAGE, length: 4 * PAGE, pageSize: PAGE }, bitmap);
-    expect([...bitmap]).toEqual([0b1111, 0]);
-    device.reportDmaLog({ iova: 0, length: 16 * PAGE, pageSize: PAGE }, bitmap.fill(0));
-    expect([...bitmap]).toEqual([0b0000_1111, 0xff]);
-  });
-
-  const range = { iova: 0, length: PAGE };
-  test.each([
-    ['no range', { pageSize: PAGE, ranges: [] }, 'EINVAL'],
-    ['a page size that is no power of two', { pageSize: 5000, ranges: [range] }, 'EINVAL'],
-    ['a range inside a page', { pageSize: PAGE, ranges: [{ iova: 1, length: PAGE }] }, 'EINVAL'],
-    ['overlapping ranges', { pageSize: PAGE, ranges: [range, range] }, 'EINVAL'],
-    [
-      '257 ranges',
-      { pageSize: PAGE, ranges: Array.from({ length: 257 }, (_, n) => ({ iova: n * PAGE, length: PAGE })) },
-      'E2BIG',
-    ],
-  ])('%s is refused', (_what, options, errno) => {
-    const { device } = made();
-    expect(() => device.startDmaLogging(options)).toThrow(
-      expect.objectContaining({ details: expect.objectContaining({ errno }) }),
-    );
-  });
-
-  test('a report without logging, or of pages smaller than 4 KiB, is refused', () => {
-    const { device } = made();
-    const bitmap = new Uint8Array(8);
-    expect(() => device.reportDmaLog({ ...range, pageSize: PAGE }, bitmap)).toThrow(/logging stopped/);
-    device.startDmaLogging(logging);
-    expect(() => device.reportDmaLog({ ...range, pageSize: 2048 }, bitmap)).toThrow(/EINVAL/);
-    expect(() => device.startDmaLogging(logging)).toThrow(/already started/);
-  });
-});

@@ -386,13 +386,14 @@ export class SourceMigration {
   }
 
   async #fail(error: unknown): Promise<void> {
-    const cancelled = this.#status.current === 'cancelling';
     const reason = error instanceof Error ? error : new Error(String(error));
-    if (!cancelled) this.#error ??= reason; // before the end of the connection becomes an error of its own
+    // Before the channel goes: its end is a consequence, and would be taken for the cause.
+    if (this.#status.current !== 'cancelling') this.#error ??= reason;
     this.#ram?.end();
     this.#channel?.destroy('the migration failed');
     for (const err of (await this.#sections?.cleanup()) ?? [])
       this.#log.warn({ err }, 'a device did not end its saving');
+    const cancelled = this.#status.current === 'cancelling'; // perhaps only since the devices began to clean up
     if (!cancelled) {
       this.#log.error({ err: reason, phase: this.#phase }, 'migration failed');
       // As in QEMU, whose setup ends before its errors are looked at: a client sees `active` once there was a connection.

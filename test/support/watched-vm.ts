@@ -16,9 +16,8 @@ export interface WatchedVmOptions {
   readonly guest?: string;
   readonly devices?: readonly DeviceConfig[];
   readonly deviceDeadlineMs?: number;
+  /** What devices may allocate for state that arrives (bytes). */
   readonly resourceBytes?: number;
-  /** As `-global migration.NAME=TEXT`. */
-  readonly globals?: readonly { readonly name: string; readonly text: string }[];
   /** Default: says nothing. */
   readonly log?: Logger;
   /** Without `-S`. */
@@ -26,6 +25,8 @@ export interface WatchedVmOptions {
   /** Waits here for a migration, with exit-on-error off. */
   readonly incoming?: string;
   readonly capabilities?: readonly string[];
+  /** As after `-global migration.`. */
+  readonly globals?: Readonly<Record<string, string>>;
   readonly parameters?: Readonly<Record<string, unknown>>;
   /** Written over RAM from address 0 before anything runs. */
   readonly content?: Uint8Array;
@@ -45,7 +46,7 @@ export class WatchedVm implements AsyncDisposable {
     const on = ['events', ...(options.capabilities ?? [])].map((capability) => ({ capability, state: true }));
     migrationOptions.setCapabilities(on, IDLE_CONTEXT);
     migrationOptions.setParameters(options.parameters ?? {});
-    migrationOptions.setGlobals(options.globals ?? []);
+    migrationOptions.setGlobals(Object.entries(options.globals ?? {}).map(([name, text]) => ({ name, text })));
     const config: VmConfig = {
       machineType,
       ramBytes,
@@ -54,6 +55,7 @@ export class WatchedVm implements AsyncDisposable {
       devices: options.devices ?? [],
       ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),
       ...(options.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: options.deviceDeadlineMs }),
+      ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),
       options: migrationOptions,
       log: options.log ?? silentLogger,
       ...(incoming === undefined ? {} : { incoming: 'defer' }),

@@ -1,0 +1,133 @@
+/** Every VFIO device and both modes of switchover-ack, in their threads, between two machines of this process. */
+
+import { describe, expect, test } from 'vitest';
+import { machinePair } from '../support/machine-pair.ts';
+import {
+  ACK,
+  devicesOf,
+  expectFails,
+  expectGuestGoesOn,
+  GUEST,
+  migrated,
+  vfioConfig,
+  vfioConfigs,
+} from '../support/vfio-pair.ts';
+
+const MIB = 2 ** 20;
+const MODES = [
+  ['legacy', { 'switchover-ack-legacy': 'on' }],
+  ['reusable', { 'switchover-ack-legacy': 'off' }],
+] as const;
+const COMMAND = { region: 'registers', offset: 0, size: 4 } as const;
+
+describe.each(MODES)('with switchover-ack in %s mode', (_mode, globals) => {
+  test.each([1, 2, 4])('%i devices are all waited for', async (count) => {
+    const devices = await vfioConfigs(count, 'mlx5-like', { state: '2MiB', alloc: '5ms/MiB' });
+    await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK, globals } });
+    await (await pair.source.vm.device('d0')).write(COMMAND, 5);
+    await migrated(pair);
+    expect(devicesOf(pair).map(({ id, ready }) => [id, ready])).toEqual(devices.map(({ id }) => [id, true]));
+    for (const device of devicesOf(pair)) expect(device['ack-ms']).toBeGreaterThanOrEqual(10);
+    const transferred = pair.source.vm.queryMigrate().vfio?.transferred ?? 0;
+    expect(transferred).toBeGreaterThanOrEqual(count * 2 * 2 * MIB);
+    expect(await (await pair.destination.vm.device('d0')).read(COMMAND)).toBe(5);
+    await expectGuestGoesOn(pair.destination);
+  });
+
+  test('a device without precopy asks for nothing', async () => {
+    const devices = [
+      await vfioConfig('slow', 'mlx5-like', { state: '1MiB' }),
+      await vfioConfig('mute', 'setup-then-state', { precopy: 'off' }),
+    ];
+    await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK, globals } });
+    await migrated(pair);
+    expect(devicesOf(pair).map((device) => [device.id, 'ack-ms' in device])).toEqual([
+      ['slow', true],
+      ['mute', false],
+    ]);
+  });
+
+  test('a machine without such devices migrates', async () => {
+    await using pair = await machinePair({ common: { guest: GUEST, capabilities: ACK, globals } });
+    await migrated(pair);
+  });
+});
+
+test('hot RAM does not starve a device', async () => {
+  const devices = await vfioConfigs(2, 'mlx5-like', { state: '4MiB' });
+  const guest = 'guest-sweep,id=g,rate=200MiB';
+  const parameters = { 'max-bandwidth': 16 * MIB, 'downtime-limit': 2000 };
+  await using pair = await machinePair({
+    common: { guest, ramBytes: 8 * MIB, devices, capabilities: ACK, parameters },
+  });
+  await migrated(pair);
+  expect(devicesOf(pair).every(({ ready }) => ready)).toBe(true);
+});
+
+test('new initial data is acknowledged once more in re-usable mode', async () => {
+  const devices = [await vfioConfig('d0', 'mlx5-like', { state: '2MiB', alloc: '100ms/MiB', reinit: '50ms' })];
+  const globals = { 'switchover-ack-legacy': 'off' };
+  await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK, globals } });
+  await migrated(pair);
+  expect(devicesOf(pair)[0]).toMatchObject({ ready: true });
+  await expectGuestGoesOn(pair.destination);
+});
+
+describe('without an agreement on switchover-ack', () => {
+  const devices = vfioConfigs(1, 'mlx5-like', { state: '1MiB' });
+
+  test('on the source only: the destination says so, and the guest goes on', async () => {
+    await using pair = await machinePair({
+      common: { guest: GUEST, devices: await devices },
+      source: { capabilities: ACK },
+      destination: { capabilities: ['return-path'] },
+    });
+    await expectFails(pair);
+    await pair.destination.event(['M:failed']);
+    expect(pair.destination.vm.queryMigrate()['error-desc']).toMatch(/switchover-ack capability is off here/);
+    await expectGuestGoesOn(pair.source);
+  });
+
+  test('on the destination only: nobody waits', async () => {
+    await using pair = await machinePair({
+      common: { guest: GUEST, devices: await devices },
+      source: { capabilities: ['return-path'] },
+      destination: { capabilities: ACK },
+    });
+    await migrated(pair);
+  });
+});
+
+test('a device with a smaller state refuses', async () => {
+  await using pair = await machinePair({
+    common: { guest: GUEST, capabilities: ACK },
+    source: { devices: await vfioConfigs(1, 'mlx5-like', { state: '2MiB' }) },
+    destination: { devices: await vfioConfigs(1, 'mlx5-like', { state: '1MiB' }) },
+  });
+  await expectFails(pair);
+  await pair.destination.event(['M:failed']);
+  expect(pair.destination.vm.queryMigrate()['error-desc']).toMatch(/STOP_COPY_SIZE: expected at most 1048576/);
+  expect(pair.source.events).not.toContain('STOP');
+  await expectGuestGoesOn(pair.source);
+});
+
+test.each(['tiny-match', 'setup-then-state', 'mlx5-like', 'full-resend', 'vgpu'])(
+  '%s migrates twice in a row',
+  async (name) => {
+    const properties = {
+      ...(name === 'tiny-match' || name === 'setup-then-state' ? {} : { state: '3MiB' }),
+      dirty: '4MiB/s',
+    };
+    const devices = [await vfioConfig('d0', name, properties)];
+    await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK } });
+    await migrated(pair);
+    await using second = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK } });
+    const mark = pair.destination.events.length;
+    await pair.destination.vm.migrate({ uri: second.uri });
+    expect(`${await pair.destination.ended(mark)} ${pair.destination.vm.queryMigrate()['error-desc'] ?? ''}`).toBe(
+      'completed ',
+    );
+    await second.destination.event(['RESUME']);
+    await expectGuestGoesOn(second.destination);
+  },
+);

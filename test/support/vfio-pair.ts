@@ -1,0 +1,65 @@
+/** Machines with VFIO devices, and migrations between them. */
+
+import { expect } from 'vitest';
+import type { DeviceDefinition } from '../../src/hw/device.ts';
+import { parseProperties } from '../../src/hw/device-property.ts';
+import { deviceModule, loadDevice } from '../../src/hw/device-registry.ts';
+import type { DeviceConfig } from '../../src/hw/device-thread.ts';
+import type { MachinePair } from './machine-pair.ts';
+import { turnUntil, type WatchedVm } from './watched-vm.ts';
+
+/** The capabilities of a migration that waits for its devices. */
+export const ACK = ['return-path', 'switchover-ack'];
+/** A guest that goes on writing. */
+export const GUEST = 'guest-sweep,id=g';
+
+/** A device by its name, or one of test/support/devices by its path; `properties` as on a command line. */
+export async function vfioConfig(
+  id: string,
+  reference: string,
+  properties: Readonly<Record<string, string>> = {},
+): Promise<DeviceConfig> {
+  const module = deviceModule(reference);
+  const definition: DeviceDefinition = await loadDevice(module);
+  return {
+    id,
+    module,
+    definition,
+    properties: parseProperties(definition.properties, new Map(Object.entries(properties)), id),
+  };
+}
+
+/** `count` devices of a kind: d0, d1, … */
+export function vfioConfigs(
+  count: number,
+  reference: string,
+  properties: Readonly<Record<string, string>> = {},
+): Promise<DeviceConfig[]> {
+  return Promise.all(Array.from({ length: count }, (_, n) => vfioConfig(`d${n}`, reference, properties)));
+}
+
+/** Migrates, and the guest runs on the other side. */
+export async function migrated({ source, destination, uri }: MachinePair): Promise<void> {
+  await source.vm.migrate({ uri });
+  expect(`${await source.ended()} ${source.vm.queryMigrate()['error-desc'] ?? ''}`).toBe('completed ');
+  await destination.event(['RESUME']);
+}
+
+/** Migrates in vain; resolves with the source's error. */
+export async function expectFails({ source, uri }: MachinePair): Promise<string> {
+  await source.vm.migrate({ uri });
+  expect(await source.ended()).toBe('failed');
+  return source.vm.queryMigrate()['error-desc'] ?? '';
+}
+
+/** The guest goes on, and its RAM is what it left. */
+export async function expectGuestGoesOn({ vm }: WatchedVm): Promise<void> {
+  await turnUntil(() => vm.queryStatus().status === 'running');
+  await turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail))); // it has begun
+  await vm.stop();
+  expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
+  await vm.cont();
+}
+
+/** What the source tells of its devices. */
+export const devicesOf = ({ source }: MachinePair) => source.vm.queryMigrate()['x-switchover']?.devices ?? [];

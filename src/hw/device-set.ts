@@ -56,7 +56,8 @@ export class DeviceSet {
     const threads = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     try {
       if (failed !== undefined) throw failed.reason;
-      return new DeviceSet(threads, await Promise.all(threads.map(vfioOf)));
+      const vfioDeadlineMs = rest.deadlineMs ?? VFIO_DEADLINE_MS;
+      return new DeviceSet(threads, await Promise.all(threads.map((thread) => vfioOf(thread, vfioDeadlineMs))));
     } catch (error) {
       await Promise.all(threads.map((thread) => thread[Symbol.asyncDispose]()));
       throw error;
@@ -130,10 +131,10 @@ export class DeviceSet {
   }
 }
 
-async function vfioOf(thread: DeviceThread): Promise<MachineVfio | undefined> {
+async function vfioOf(thread: DeviceThread, deadlineMs: number): Promise<MachineVfio | undefined> {
   if (thread.config.definition.vfio !== true) return undefined;
   const client = new VfioClient((kind, payload, transfer = []) =>
-    thread.request(kind, payload, { transfer, deadlineMs: VFIO_DEADLINE_MS }),
+    thread.request(kind, payload, { transfer, deadlineMs }),
   );
   await client.setState('stop'); // a new device runs, a new machine does not
   return { client, features: await client.features() };

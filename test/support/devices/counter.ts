@@ -7,9 +7,7 @@
  *   8 ADDRESS write: stores COUNT there in guest memory
  */
 
-import { existsSync, writeFileSync } from 'node:fs';
 import {
-  choice,
   count,
   type Device,
   type DeviceContext,
@@ -18,9 +16,9 @@ import {
   field,
   type RegisterAccess,
   type StateOf,
-  text,
   vmstate,
 } from '../../../src/hw/device.ts';
+import { FAULTS, misbehaving } from './misbehave.ts';
 
 const STATE = vmstate({
   name: 'counter',
@@ -31,21 +29,19 @@ type CounterState = StateOf<typeof STATE>;
 
 const PROPERTIES = {
   count: count(0, 'what it counts from'),
-  fault: text('', 'the handler that misbehaves; several are joined with +'),
-  how: choice(['throw', 'hang', 'spin', 'never', 'reject', 'exit'], 'throw', 'what it does then'),
-  after: count(0, 'how many calls of each handler go well first'),
-  once: text('', 'a path: it makes PATH-HANDLER when the handler misbehaves, which where that file is it does not'),
+  ...FAULTS,
 };
 
 class Counter implements Device<CounterState> {
   readonly #context: DeviceContext<typeof PROPERTIES>;
   readonly #timer: DeviceTimer;
+  readonly #maybe: (call: string) => Promise<never> | undefined;
   #count: number;
   #periodMs = 0;
-  readonly #calls = new Map<string, number>();
 
   constructor(context: DeviceContext<typeof PROPERTIES>) {
     this.#context = context;
+    this.#maybe = misbehaving(context.properties);
     this.#count = context.properties.count;
     this.#timer = context.timer(() => this.#tick());
     this.#maybe('create');
@@ -105,26 +101,6 @@ class Counter implements Device<CounterState> {
     this.#count += 1;
     this.#context.irq().pulse();
     this.#setPeriod(this.#periodMs);
-  }
-
-  #maybe(handler: keyof Device | 'create' | 'timer'): Promise<never> | undefined {
-    const { fault, how, after, once } = this.#context.properties;
-    if (!fault.split('+').includes(handler)) return undefined;
-    const calls = (this.#calls.get(handler) ?? 0) + 1;
-    this.#calls.set(handler, calls);
-    const mark = `${once}-${handler}`;
-    if (calls <= after || (once !== '' && existsSync(mark))) return undefined;
-    if (once !== '') writeFileSync(mark, '');
-    if (how === 'throw') throw new Error(`told to fail in ${handler}`);
-    if (how === 'exit') process.exit(3);
-    if (how === 'never') return new Promise(() => {});
-    if (how === 'reject') {
-      void Promise.reject(new Error(`told to lose a promise in ${handler}`));
-      return undefined;
-    }
-    // Hangs for good, without a processor's time or with.
-    if (how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-    for (;;);
   }
 }
 

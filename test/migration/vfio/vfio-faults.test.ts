@@ -1,0 +1,140 @@
+/**
+ * A VFIO device whose driver throws, hangs or ends its thread in any call, on either side: the error names it, the guest of
+ * the source goes on, and the next migration succeeds.
+ */
+
+import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { parseProperties } from '../../../src/hw/device-property.ts';
+import type { DeviceConfig } from '../../../src/hw/device-thread.ts';
+import faultyVfio from '../../support/devices/faulty-vfio.ts';
+import { descriptorCount, settled, threadCount } from '../../support/process-counts.ts';
+import { type TempDir, tempDir } from '../../support/temp.ts';
+import { turnUntil, WatchedVm } from '../../support/watched-vm.ts';
+
+// Most wait for a deadline, which they can do together; more at a time would starve each other of the processor.
+vi.setConfig({ maxConcurrency: 8, testTimeout: 60_000 });
+
+const MODULE = new URL('../../support/devices/faulty-vfio.ts', import.meta.url).href;
+/** Hanging takes so long; far more than a request needs on a busy machine. */
+const DEADLINE_MS = 2_000;
+const COMMAND = { region: 'registers', offset: 0, size: 4 } as const;
+const COMMON = {
+  machineType: 'harness',
+  guest: 'guest-sweep,id=g,rate=4MiB',
+  deviceDeadlineMs: DEADLINE_MS,
+  capabilities: ['return-path', 'switchover-ack'],
+} as const;
+
+function devices(properties: Readonly<Record<string, string>> = {}): DeviceConfig[] {
+  const texts = new Map(Object.entries({ state: '256KiB', p2p: 'on', ...properties }));
+  return [
+    {
+      id: 'bad',
+      module: MODULE,
+      definition: faultyVfio,
+      properties: parseProperties(faultyVfio.properties, texts, 'faulty-vfio'),
+    },
+  ];
+}
+
+async function waitingIn(dir: TempDir, name: string, properties: Readonly<Record<string, string>> = {}) {
+  const uri = `unix:${dir.file(name)}`;
+  const vm = await WatchedVm.start({ ...COMMON, devices: devices(properties), running: true, incoming: uri });
+  return { vm: vm.vm, watched: vm, uri, [Symbol.asyncDispose]: () => vm[Symbol.asyncDispose]() };
+}
+
+async function migrated(source: WatchedVm, uri: string): Promise<string> {
+  const mark = source.events.length;
+  await source.vm.migrate({ uri });
+  return source.ended(mark);
+}
+
+async function expectGuestGoesOn({ vm }: WatchedVm): Promise<void> {
+  await turnUntil(() => vm.queryStatus().status === 'running'); // a migration's status comes first, as in QEMU
+  await turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail))); // it has begun
+  await vm.stop();
+  expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
+  await vm.cont();
+}
+
+async function expectNextSucceeds(source: WatchedVm, dir: TempDir): Promise<void> {
+  await (await source.vm.device('bad')).write(COMMAND, 0x77);
+  await using destination = await waitingIn(dir, 'next');
+  expect(await migrated(source, destination.uri), source.vm.queryMigrate()['error-desc']).toBe('completed');
+  await destination.watched.event(['RESUME']);
+  expect(await (await destination.vm.device('bad')).read(COMMAND)).toBe(0x77);
+  await expectGuestGoesOn(destination.watched);
+}
+
+/** One test for all calls, a migration each; hanging takes its time, so there each call has its test. */
+function plans(calls: readonly string[]) {
+  const together = ['throw', 'exit'].map((how) => ({ how, calls, title: calls.join(', ') }));
+  return [...together, ...calls.map((call) => ({ how: 'hang', calls: [call], title: call }))];
+}
+
+describe.concurrent('on the source', () => {
+  const ALL = [
+    'stop-copy-bytes',
+    'running>pre-copy',
+    'precopy-info',
+    'vfio-read',
+    'pre-copy>pre-copy-p2p',
+    'pre-copy-p2p>stop-copy',
+    'stop-copy>stop',
+  ];
+  test.each(plans(ALL))(
+    'a driver that fails ($how) in $title fails the migration by its name',
+    async ({ how, calls }) => {
+      await using dir = await tempDir();
+      const bad = devices({ fault: calls.join('+'), how, once: dir.file('did') });
+      await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+      for (const call of calls) {
+        await using destination = await waitingIn(dir, call);
+        expect(await migrated(source, destination.uri), call).toBe('failed');
+        expect(source.vm.queryMigrate()['error-desc'], call).toMatch(/device 'bad'/);
+        await expectGuestGoesOn(source);
+      }
+      await expectNextSucceeds(source, dir);
+    },
+  );
+});
+
+describe.concurrent('on the destination', () => {
+  const ALL = ['stop>resuming', 'vfio-write', 'ready', 'resuming>stop'];
+  test.each(plans(ALL))(
+    'a driver that fails ($how) in $title fails the migration by its name',
+    async ({ how, calls }) => {
+      await using dir = await tempDir();
+      await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
+      for (const call of calls) {
+        await using destination = await waitingIn(dir, call, { fault: call, how });
+        expect(await migrated(source, destination.uri), call).toBe('failed');
+        await destination.watched.event(['M:failed']);
+        expect(destination.vm.queryMigrate()['error-desc'], call).toMatch(/device 'bad'/);
+        await expectGuestGoesOn(source);
+      }
+      await expectNextSucceeds(source, dir);
+    },
+  );
+});
+
+describe('nothing is left behind:', () => {
+  let before: { threads: number; descriptors: number };
+  beforeAll(async () => {
+    await settled();
+    before = { threads: threadCount(), descriptors: descriptorCount() };
+  });
+
+  test('threads and descriptors are as many after a fault as before', async () => {
+    {
+      await using dir = await tempDir();
+      const bad = devices({ fault: 'vfio-read', how: 'exit', once: dir.file('did') });
+      await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+      await using destination = await waitingIn(dir, 'd');
+      expect(await migrated(source, destination.uri)).toBe('failed');
+      await expectNextSucceeds(source, dir);
+    }
+    await settled();
+    expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(before);
+  });
+});

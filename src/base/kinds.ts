@@ -11,8 +11,17 @@ import type { JsonValue } from './json.ts';
 export interface Kind<T> {
   /** QEMU's word for the kind, for messages and documentation. */
   readonly name: string;
+  /** What it is made of; absent for a plain value, which `name` describes. */
+  readonly shape?: KindShape;
   parse(value: JsonValue, path: string): T;
 }
+
+/** The parts of a composite kind, for descriptions such as query-qmp-schema. */
+export type KindShape =
+  | { readonly type: 'enum'; readonly names: readonly string[] }
+  | { readonly type: 'array'; readonly element: Kind<unknown> }
+  | { readonly type: 'struct'; readonly members: Members }
+  | { readonly type: 'union'; readonly tag: string; readonly branches: Readonly<Record<string, Kind<object>>> };
 
 /** The type of the values a kind returns. */
 export type KindValue<K> = K extends Kind<infer T> ? T : never;
@@ -102,6 +111,7 @@ export function enumOf<const N extends string>(names: readonly N[]): Kind<N> & {
   return {
     name: names.join('|'),
     names,
+    shape: { type: 'enum', names },
     parse(value, path) {
       const text = string.parse(value, path);
       return (
@@ -115,6 +125,7 @@ export function enumOf<const N extends string>(names: readonly N[]): Kind<N> & {
 export function arrayOf<T>(element: Kind<T>): Kind<T[]> {
   return {
     name: `array of ${element.name}`,
+    shape: { type: 'array', element },
     parse(value, path) {
       if (!Array.isArray(value)) return wrongType(path, 'array');
       return value.map((item, index) => element.parse(item, `${path}[${index}]`));
@@ -137,6 +148,7 @@ export function struct<const M extends Members>(members: M): StructKind<M> {
   return {
     name: 'object',
     members,
+    shape: { type: 'struct', members },
     parse(value, path) {
       const object = objectAt(value, path);
       const result: [string, unknown][] = [];
@@ -162,6 +174,7 @@ export function union<const Tag extends string, const B extends Readonly<Record<
   const tagKind = enumOf(Object.keys(branches));
   return {
     name: 'object',
+    shape: { type: 'union', tag, branches },
     parse(value, path) {
       const object = objectAt(value, path);
       const sent = memberAt(object, tag);

@@ -6,6 +6,7 @@
 
 import { HarnessError } from '../base/errors.ts';
 import { parseSize } from '../base/units.ts';
+import { OBJECT_TYPE_NAMES } from '../migration/objects/object-kinds.ts';
 import { type KeyValues, parseKeyValues, parseOnOff, refuseUnknownKeys } from './key-value-list.ts';
 
 /** What the options have said so far; `vm-options.ts` turns it into a configuration. */
@@ -19,8 +20,8 @@ export interface VmDraft {
   startPaused: boolean;
   incoming?: string;
   pidFile?: string;
-  /** `-object memory-backend-ram` by id. */
-  readonly memoryBackends: Map<string, number>;
+  /** `-object` other than guests, `qom-type` and `id` among their values. */
+  readonly objects: KeyValues[];
   readonly guests: string[];
   readonly loaders: { file: string; address: number }[];
   readonly devices: DeviceOption[];
@@ -74,7 +75,7 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
   {
     names: ['object'],
     argument: 'TYPE,id=ID,…',
-    help: 'guest-sweep, guest-… (what the vCPU runs), or memory-backend-ram,size=SIZE',
+    help: `guest-sweep, guest-… (what the vCPU runs), or ${OBJECT_TYPE_NAMES.join(', ')}`,
     apply: applyObject,
   },
   {
@@ -215,18 +216,9 @@ function refused(name: string, argument: string | undefined, why: string): VmOpt
 function applyObject(draft: VmDraft, value: string, option: string): void {
   const values = parseKeyValues(value, { option, impliedKey: 'qom-type' });
   const type = values.get('qom-type') ?? '';
-  if (type.startsWith('guest-')) {
-    draft.guests.push(value);
-  } else if (type === 'memory-backend-ram') {
-    const known = ['qom-type', 'id', 'size', 'share', 'prealloc', 'merge', 'dump'];
-    refuseUnknownKeys(values, { option: `${option} ${type}`, known });
-    const id = values.get('id');
-    if (id === undefined || draft.memoryBackends.has(id))
-      throw bad(`${option} ${type}`, 'an id of its own', `'${value}'`);
-    draft.memoryBackends.set(id, parseSize(values.get('size') ?? '', `${option} ${type}: size`));
-  } else {
-    throw bad(option, 'guest-sweep, another guest-… or memory-backend-ram', `'${type}'`);
-  }
+  if (type.startsWith('guest-')) draft.guests.push(value);
+  else if (OBJECT_TYPE_NAMES.some((known) => known === type)) draft.objects.push(values);
+  else throw bad(option, `guest-sweep, another guest-…, ${OBJECT_TYPE_NAMES.join(', ')}`, `'${type}'`);
 }
 
 function applyDevice(draft: VmDraft, value: string, option: string): void {

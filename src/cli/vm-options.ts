@@ -5,7 +5,7 @@
 
 import { HarnessError } from '../base/errors.ts';
 import { parseSize } from '../base/units.ts';
-import { parseOnOff } from './key-value-list.ts';
+import { type KeyValues, parseOnOff } from './key-value-list.ts';
 import { type DeviceOption, VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
 /** The machine types there are. */
@@ -29,6 +29,8 @@ export interface VmOptions {
   readonly startPaused: boolean;
   readonly incoming?: string;
   readonly pidFile?: string;
+  /** -object, other than guests: texts by name, `qom-type` and `id` among them. */
+  readonly objects: readonly KeyValues[];
   /** `guest-…` texts of -object. */
   readonly guests: readonly string[];
   readonly loaders: readonly { readonly file: string; readonly address: number }[];
@@ -52,7 +54,7 @@ export function parseVmOptions(args: readonly string[]): VmCommandLine {
   const draft: VmDraft = {
     machine: new Map(),
     startPaused: false,
-    memoryBackends: new Map(),
+    objects: [],
     guests: [],
     loaders: [],
     devices: [],
@@ -105,7 +107,7 @@ export function vmHelp(): string {
 }
 
 function finish(draft: VmDraft): VmOptions {
-  const { machine, memoryBackends, ramBytes, cpuCount, ...drafted } = draft;
+  const { machine, ramBytes, cpuCount, ...drafted } = draft;
   const suppressDescription = parseOnOff(machine.get('suppress-vmdesc') ?? 'off', '-machine suppress-vmdesc');
   const resources = machine.get('resources');
   const rest = {
@@ -126,14 +128,21 @@ function finish(draft: VmDraft): VmOptions {
   const asked = ramBytes === 0 ? undefined : ramBytes;
   const backendId = machine.get('memory-backend');
   if (backendId === undefined) return { ...rest, machineType, ramBytes: asked ?? DEFAULT_RAM_BYTES };
-  const backendBytes = memoryBackends.get(backendId);
-  if (backendBytes === undefined) {
-    throw bad('-machine memory-backend', 'the id of an -object memory-backend-ram', `'${backendId}'`);
-  }
+  const backendBytes = memoryBackendBytes(draft, backendId);
   if (asked !== undefined && asked !== backendBytes) {
     throw bad('-m', `the ${backendBytes} bytes of memory backend '${backendId}'`, `${asked} bytes`);
   }
   return { ...rest, machineType, ramBytes: backendBytes, ramBlockName: backendId };
+}
+
+/** The size of the backend that the machine is to have as RAM. */
+function memoryBackendBytes({ objects }: VmDraft, id: string): number {
+  const backend = objects.find((values) => values.get('id') === id);
+  const type = backend?.get('qom-type');
+  if (type === 'memory-backend-ram') {
+    return parseSize(backend?.get('size') ?? '', `-object ${type}: size`);
+  }
+  throw bad('-machine memory-backend', 'the id of an -object memory-backend-ram', `'${id}'`);
 }
 
 function acceptedOptions(): string {

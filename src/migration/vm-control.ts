@@ -5,6 +5,7 @@
 
 import type { RunState } from '../hw/run-state.ts';
 import type { Ledger } from './ledger.ts';
+import type { ObjectRegistry } from './objects/object-registry.ts';
 import type { MigrationStatus } from './status.ts';
 
 /** QMP events of a virtual machine (spec/control.md §5.7): name and data, `undefined` data is left out. */
@@ -116,6 +117,8 @@ export interface VmControl {
   readonly ramBytes: number;
   /** Number of vCPUs that run a guest. */
   readonly cpuCount: number;
+  /** What `-object` and object-add made. */
+  readonly objects: ObjectRegistry;
   /** Adds a listener for events; the returned function removes it. */
   onEvent(listener: (event: VmEvent) => void): () => void;
 

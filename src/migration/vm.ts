@@ -15,6 +15,7 @@ import { isLive, type RunState } from '../hw/run-state.ts';
 import type { StatePlace } from '../hw/vmstate/schema.ts';
 import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
 import { DestinationMigration } from './destination.ts';
+import { ObjectRegistry } from './objects/object-registry.ts';
 import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
 import type { MigrationOptions } from './options/options.ts';
 import type { VmState } from './savevm.ts';
@@ -49,6 +50,8 @@ export interface VmConfig {
   /** Longest time a device may take to answer (ms, default 10 000). */
   readonly deviceDeadlineMs?: number;
   readonly options: MigrationOptions;
+  /** What `-object` made; the machine's RAM becomes one of them. */
+  readonly objects?: ObjectRegistry;
   readonly log: Logger;
   readonly clock?: Clock;
 }
@@ -89,6 +92,7 @@ export class Vm implements VmControl {
   readonly uuid: string;
   readonly machineType: string;
   readonly exited: Promise<number>;
+  readonly objects: ObjectRegistry;
   readonly #machine: Machine;
   readonly #options: MigrationOptions;
   readonly #log: Logger;
@@ -135,6 +139,8 @@ export class Vm implements VmControl {
     this.machineType = config.machineType;
     this.exited = this.#exit.promise;
     this.#options = config.options;
+    this.objects = config.objects ?? new ObjectRegistry();
+    this.objects.useAsRam(config.ramBlockName ?? 'ram', config.ramBytes);
     this.#log = config.log;
     this.#clock = config.clock ?? systemClock;
     this.#autostart = !config.startPaused;

@@ -7,6 +7,7 @@ import { HarnessError } from '../base/errors.ts';
 import type { JsonPrintable, JsonValue } from '../base/json.ts';
 import * as kinds from '../base/kinds.ts';
 import { arrayOf, enumOf, type Kind, optional, required, struct } from '../base/kinds.ts';
+import { objectKind } from '../migration/objects/object-registry.ts';
 import { capabilitiesKind } from '../migration/options/capabilities.ts';
 import { parametersKind } from '../migration/options/parameters.ts';
 import { MIGRATION_STATUSES } from '../migration/status.ts';
@@ -14,7 +15,7 @@ import type { IncomingArguments, VmControl } from '../migration/vm-control.ts';
 import { channelsKind, toChannels } from './channel-kind.ts';
 import { saveMemory } from './memory-save.ts';
 import { POSTCOPY_REFUSALS } from './refusals.ts';
-import { cpuList, machineList, versionInfo } from './replies.ts';
+import { cpuList, machineList, memoryBackendList, typeList, versionInfo } from './replies.ts';
 
 /** What a command may use: the machine, and the connection it came from. */
 export interface CommandContext {
@@ -67,6 +68,7 @@ const incomingKind = struct({
   'exit-on-error': optional(kinds.boolean),
 });
 const memoryKind = { val: required(kinds.uint64), size: required(kinds.uint64), filename: required(kinds.string) };
+const typesKind = struct({ implements: optional(kinds.string), abstract: optional(kinds.boolean) });
 const humanKind = struct({ 'command-line': required(kinds.string), 'cpu-index': optional(kinds.int64) });
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -84,6 +86,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   'query-machines': command(nothing, () => machineList()),
   'query-cpus-fast': command(nothing, (_, { vm }) => cpuList(vm.cpuCount)),
   'query-memory-size-summary': command(nothing, (_, { vm }) => ({ 'base-memory': vm.ramBytes, 'plugged-memory': 0 })),
+
+  'object-add': command(objectKind, (args, { vm }) => vm.objects.add(args)),
+  'object-del': command(struct({ id: required(kinds.string) }), ({ id }, { vm }) => vm.objects.remove(id)),
+  'qom-list-types': command(typesKind, (args) => typeList(args)),
+  'query-memdev': command(nothing, (_, { vm }) => memoryBackendList(vm.objects)),
 
   'query-status': command(nothing, (_, { vm }) => vm.queryStatus()),
   stop: command(nothing, (_, { vm }) => vm.stop()),

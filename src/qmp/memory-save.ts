@@ -1,7 +1,8 @@
 /** QMP pmemsave: guest-physical memory to a file on this host. */
 
 import { open } from 'node:fs/promises';
-import { HarnessError, messageOf } from '../base/errors.ts';
+import { HarnessError } from '../base/errors.ts';
+import { systemReason } from '../base/system-reason.ts';
 import type { VmControl } from '../migration/vm-control.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -39,13 +40,4 @@ async function openForWriting(filename: string) {
       { cause: error },
     );
   }
-}
-
-/** The C library's text for the reasons people meet, as QEMU prints them; otherwise Node's message. */
-function systemReason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'ENOENT') return 'No such file or directory';
-  if (code === 'EISDIR') return 'Is a directory';
-  if (code === 'EACCES') return 'Permission denied';
-  return messageOf(error);
 }

@@ -1,5 +1,8 @@
 /** Replies of the queries that say what this program is, rather than how its machine fares (spec/control.md §5.1, §5.4). */
 
+import { OBJECT_TYPE_NAMES, objectRow } from '../migration/objects/object-kinds.ts';
+import type { ObjectRegistry } from '../migration/objects/object-registry.ts';
+
 /** The release of QEMU whose QMP this is; clients compare it to know what they may use. */
 const QEMU_VERSION = { major: 10, minor: 0, micro: 2 } as const;
 
@@ -34,5 +37,42 @@ export function cpuList(cpuCount: number): object[] {
     'qom-path': `/machine/guest[${index}]`,
     'thread-id': process.pid,
     target: 'x86_64',
+  }));
+}
+
+/** Types that only others implement. */
+const ABSTRACT_TYPES: readonly { readonly name: string; readonly parent?: string }[] = [
+  { name: 'object' },
+  { name: 'machine', parent: 'object' },
+  { name: 'device', parent: 'object' },
+  { name: 'authz', parent: 'object' },
+  { name: 'memory-backend', parent: 'object' },
+  { name: 'tls-creds', parent: 'object' },
+];
+
+/** qom-list-types: the machines, the objects of object-add, and their parents where they are asked for. */
+export function typeList(options: { readonly implements?: string; readonly abstract?: boolean }): object[] {
+  const { implements: wanted, abstract = false } = options;
+  const types = [
+    ...(abstract ? ABSTRACT_TYPES.map((type) => ({ ...type, abstract: true })) : []),
+    ...OBJECT_TYPE_NAMES.map((name) => ({ name, parent: objectRow(name).parent })),
+    ...['none-machine', 'harness-machine'].map((name) => ({ name, parent: 'machine' })),
+  ];
+  if (wanted === undefined || wanted === 'object') return types;
+  return types.filter((type) => type.name === wanted || type.parent === wanted);
+}
+
+/** query-memdev. What this program does not do with memory is as in QEMU when nobody asks for it. */
+export function memoryBackendList(objects: ObjectRegistry): object[] {
+  return objects.list('memory-backend-ram', 'memory-backend-file').map(({ id, object: { size, share } }) => ({
+    id,
+    size,
+    merge: true,
+    dump: true,
+    prealloc: false,
+    share,
+    reserve: true,
+    'host-nodes': [],
+    policy: 'default',
   }));
 }

@@ -16,6 +16,7 @@ test('without options it is a running machine none with 128 MiB', () => {
     ramBytes: 128 * MiB,
     suppressDescription: false,
     startPaused: false,
+    objects: [],
     guests: [],
     loaders: [],
     devices: [],
@@ -81,6 +82,18 @@ test.each<[string[], Partial<VmOptions>]>([
     { ramBytes: 2 * MiB, ramBlockName: 'm0' },
   ],
   [
+    ['-object', 'authz-simple,id=a,identity=CN=x,,O=y'],
+    {
+      objects: [
+        new Map([
+          ['qom-type', 'authz-simple'],
+          ['id', 'a'],
+          ['identity', 'CN=x,O=y'],
+        ]),
+      ],
+    },
+  ],
+  [
     ['-m', '2M', '-object', 'memory-backend-ram,id=m0,size=2M', '-M', 'memory-backend=m0'],
     { ramBytes: 2 * MiB, ramBlockName: 'm0' },
   ],
@@ -110,10 +123,9 @@ test.each<[string[], string]>([
     ['-m', '1M', '-object', 'memory-backend-ram,id=m,size=2M', '-M', 'memory-backend=m'],
     "-m: expected the 2097152 bytes of memory backend 'm', got 1048576 bytes",
   ],
-  [['-object', 'memory-backend-ram,size=2M'], '-object memory-backend-ram: expected an id of its own'],
   [
-    ['-object', 'memory-backend-file,id=m'],
-    "-object: expected guest-sweep, another guest-… or memory-backend-ram, got 'memory-backend-file'",
+    ['-object', 'iothread,id=m'],
+    '-object: expected guest-sweep, another guest-…, authz-simple, memory-backend-file, memory-backend-ram',
   ],
   [['-smp', '0'], "-smp: expected a whole number from 1, got '0'"],
   [

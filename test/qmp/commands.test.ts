@@ -23,10 +23,34 @@ describe('queries', () => {
     ['query-cpus-fast', []],
     ['query-kvm', { enabled: false, present: false }],
     ['query-target', { arch: 'x86_64' }],
+    ['query-memdev', []],
     ['query-migrationthreads', []],
     ['query-migrate', {}],
   ])('%s', async ([command, expected]) => {
     expect(await ask(command)).toEqual({ return: expected });
+  });
+
+  test('qom-list-types tells machines, objects and, when asked, what they implement', async () => {
+    expect(await ask('qom-list-types', { implements: 'machine' })).toEqual({
+      return: [
+        { name: 'none-machine', parent: 'machine' },
+        { name: 'harness-machine', parent: 'machine' },
+      ],
+    });
+    const { return: all } = (await ask('qom-list-types', { abstract: true })) as { return: { name: string }[] };
+    expect(all.map(({ name }) => name)).toEqual(expect.arrayContaining(['authz', 'authz-simple', 'tls-creds-x509']));
+    expect(await ask('qom-list-types', { implements: 'nope' })).toEqual({ return: [] });
+  });
+
+  test('objects come and go', async () => {
+    const vm = new RecordingVm();
+    const size = 4096;
+    expect(await ask('object-add', { 'qom-type': 'memory-backend-ram', id: 'm', size, share: true }, vm)).toEqual({
+      return: {},
+    });
+    expect(await ask('query-memdev', {}, vm)).toMatchObject({ return: [{ id: 'm', size, share: true }] });
+    expect(await ask('object-del', { id: 'm' }, vm)).toEqual({ return: {} });
+    expect(await ask('object-del', { id: 'm' }, vm)).toEqual(failure("object 'm' not found"));
   });
 
   test('query-commands names what is there, and only that', async () => {

@@ -5,6 +5,7 @@
 
 import { HarnessError } from '../../src/base/errors.ts';
 import type { RunState } from '../../src/hw/run-state.ts';
+import { ObjectRegistry } from '../../src/migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../src/migration/options/capabilities.ts';
 import { MigrationOptions } from '../../src/migration/options/options.ts';
 import type { MigrationStatus } from '../../src/migration/status.ts';
@@ -26,6 +27,7 @@ export class RecordingVm implements VmControl {
   readonly machineType = 'none';
   readonly ramBytes: number;
   readonly cpuCount: number = 0;
+  readonly objects = new ObjectRegistry();
   readonly calls: RecordedCall[] = [];
   /** What query-migrate says. */
   migrationInfo: MigrationInfo = {};

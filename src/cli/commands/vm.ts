@@ -7,6 +7,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
 import { createLogger } from '../../base/log.ts';
 import { parseGuestOption } from '../../hw/guest/guest-options.ts';
+import { ObjectRegistry } from '../../migration/objects/object-registry.ts';
 import { MigrationOptions } from '../../migration/options/options.ts';
 import { rehearse } from '../../migration/rehearsal.ts';
 import { Vm } from '../../migration/vm.ts';
@@ -37,6 +38,8 @@ async function runMachine(options: VmOptions): Promise<number> {
   const monitors = parseMonitors(options);
   const migrationOptions = new MigrationOptions();
   migrationOptions.setGlobals(options.globals.map(({ name, value }) => ({ name, text: value })));
+  const objects = new ObjectRegistry();
+  for (const texts of options.objects) objects.addFromTexts(texts);
   const log = createLogger();
   writePidFile(options.pidFile);
   // Before there is anything that others can see: a signal may come while the machine is still being built.
@@ -59,6 +62,7 @@ async function runMachine(options: VmOptions): Promise<number> {
     devices: await deviceConfigs(options.devices),
     guests: options.guests.map((text) => parseGuestOption(text)),
     options: migrationOptions,
+    objects,
     log,
     ...defined({
       resourceBytes: options.resourceBytes,

@@ -1,0 +1,115 @@
+/**
+ * The objects that `-object` and object-add make (spec/control.md §5.4), one row per type: its arguments beside `id`, and
+ * how the object is made of them. QEMU has more types; these are the ones that migration makes use of.
+ */
+
+import { HarnessError } from '../../base/errors.ts';
+import * as kinds from '../../base/kinds.ts';
+import { enumOf, type Kind, optional, required, struct } from '../../base/kinds.ts';
+import { loadPskCredentials, type PskCredentials } from './tls-psk.ts';
+import { loadX509Credentials, type X509Credentials } from './tls-x509.ts';
+
+/** An authorization that lets in exactly one identity: the distinguished name of a client's certificate. */
+interface SimpleAuthorization {
+  readonly type: 'authz-simple';
+  readonly identity: string;
+}
+
+/** Memory that a machine may use as its RAM (`-machine memory-backend=ID`). `size` in bytes. */
+interface MemoryBackend {
+  readonly type: 'memory-backend-ram' | 'memory-backend-file';
+  readonly size: number;
+  /** Others who map the same file see what is written. */
+  readonly share: boolean;
+  /** The file; absent for anonymous memory. */
+  readonly path?: string;
+}
+
+/** What an object is, without the id by which it is known. */
+export type ManagedObject = SimpleAuthorization | MemoryBackend | X509Credentials | PskCredentials;
+/** The `qom-type` of an object. */
+export type ObjectType = ManagedObject['type'];
+
+interface ObjectRow<A> {
+  readonly parent: string;
+  readonly summary: string;
+  readonly kind: Kind<A>;
+  /** Refuses values that are of the kind and make no sense; before the id is looked at. */
+  readonly check?: (args: A) => void;
+  /** Makes the object; comes last and may read files. */
+  readonly make: (args: A) => ManagedObject;
+}
+
+function row<A>(columns: ObjectRow<A>): ObjectRow<A> {
+  return columns;
+}
+
+const memory = {
+  dump: optional(kinds.boolean),
+  merge: optional(kinds.boolean),
+  prealloc: optional(kinds.boolean),
+  reserve: optional(kinds.boolean),
+  share: optional(kinds.boolean),
+  size: required(kinds.size),
+};
+
+const tls = {
+  'verify-peer': optional(kinds.boolean),
+  dir: optional(kinds.string),
+  endpoint: optional(enumOf(['client', 'server'])),
+  priority: optional(kinds.string),
+};
+
+const OBJECT_TYPES = {
+  'authz-simple': row({
+    parent: 'authz',
+    summary: 'lets in clients whose certificate has exactly this distinguished name',
+    kind: struct({ identity: required(kinds.string) }),
+    make: ({ identity }) => ({ type: 'authz-simple', identity }),
+  }),
+  'memory-backend-file': row({
+    parent: 'memory-backend',
+    summary: 'RAM in a file',
+    kind: struct({ ...memory, 'mem-path': required(kinds.string) }),
+    check: ({ size }) => checkSize('memory-backend-file', size),
+    make: ({ size, share = false, 'mem-path': path }) => ({
+      type: 'memory-backend-file',
+      size: Number(size),
+      share,
+      path,
+    }),
+  }),
+  'memory-backend-ram': row({
+    parent: 'memory-backend',
+    summary: 'RAM under a name of its own',
+    kind: struct(memory),
+    check: ({ size }) => checkSize('memory-backend-ram', size),
+    make: ({ size, share = false }) => ({ type: 'memory-backend-ram', size: Number(size), share }),
+  }),
+  'tls-creds-psk': row({
+    parent: 'tls-creds',
+    summary: 'TLS by keys that both ends know: keys.psk in a directory',
+    kind: struct({ ...tls, username: optional(kinds.string) }),
+    make: loadPskCredentials,
+  }),
+  'tls-creds-x509': row({
+    parent: 'tls-creds',
+    summary: 'TLS by certificates: ca-cert.pem, server-cert.pem, server-key.pem (or client-…) in a directory',
+    kind: struct({ ...tls, 'sanity-check': optional(kinds.boolean) }),
+    make: loadX509Credentials,
+  }),
+} as const satisfies Readonly<Record<ObjectType, unknown>>;
+
+/** Every type's name. */
+export const OBJECT_TYPE_NAMES = Object.keys(OBJECT_TYPES) as ObjectType[];
+
+/** A row with the type of its arguments forgotten: what its `kind` returns fits its `check` and `make`. */
+export function objectRow(type: ObjectType): ObjectRow<object> {
+  // TypeScript cannot pair a union's kinds with its functions; each row pairs them by itself.
+  return OBJECT_TYPES[type] as unknown as ObjectRow<object>;
+}
+
+function checkSize(type: ObjectType, size: bigint): void {
+  if (size > 0n && size <= BigInt(Number.MAX_SAFE_INTEGER)) return;
+  throw new HarnessError('qmp/generic', { text: `property 'size' of ${type} doesn't take value '${size}'` });
+}

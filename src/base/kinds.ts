@@ -75,6 +75,13 @@ export const stringOrNull: Kind<string> = {
 /** Any JSON value, unchanged. */
 export const any: Kind<JsonValue> = { name: 'any', parse: (value) => value };
 
+/** A number of any kind. */
+export const float: Kind<number> = {
+  name: 'number',
+  parse: (value, path) =>
+    typeof value === 'number' || typeof value === 'bigint' ? Number(value) : wrongType(path, 'number'),
+};
+
 const INT64_MIN = -(1n << 63n);
 const INT64_MAX = (1n << 63n) - 1n;
 const UINT64_MAX = (1n << 64n) - 1n;

@@ -91,6 +91,11 @@ export class DestinationMigration {
     }
   }
 
+  /** True once `run` has ended. */
+  get isOver(): boolean {
+    return this.#over;
+  }
+
   /** Gives up: closes listener and channel; `run` ends with an error. */
   async abort(why: string): Promise<void> {
     this.#abortedWhy ??= why;

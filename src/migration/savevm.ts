@@ -3,7 +3,7 @@
  * and the framing of sections on the way out (§1). Field order and sizes are declared once per section.
  */
 
-import { RUN_STATES, type RunState } from '../hw/run-state.ts';
+import { isRunState, type RunState } from '../hw/run-state.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
 import {
   COMMANDS,
@@ -99,11 +99,11 @@ const GLOBALSTATE: FullSection = {
     const text = latin1(loaded.runstate);
     const end = text.indexOf('\0');
     const name = end < 0 ? text : text.slice(0, end);
-    if (end < 0 || !RUN_STATES.has(name)) {
+    if (end < 0 || !isRunState(name)) {
       const actual = end < 0 ? `${JSON.stringify(text)} without an end` : `'${name}'`;
       throw reader.bad({ at, field: 'runstate', expected: 'the name of a run state', actual });
     }
-    state.runState = name as RunState; // RUN_STATES has it
+    state.runState = name;
     state.wasSuspended = loaded.has_vm_was_suspended === 1 && loaded.vm_was_suspended !== 0;
   },
 };

@@ -21,7 +21,7 @@ import { describe, StreamFraming, type VmState } from './savevm.ts';
 import { SectionSaver } from './section-saver.ts';
 import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
-import type { StatusMachine } from './status.ts';
+import { isRunning, type StatusMachine } from './status.ts';
 import { SwitchoverJudge } from './switchover-judge.ts';
 import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
@@ -113,7 +113,7 @@ export class SourceMigration {
     this.#stats = new SourceStats({
       clock: deps.clock,
       parameters: () => deps.options.liveParameters(),
-      bytes: () => this.#channel?.sink.bytesWritten ?? 0,
+      bytes: () => this.#bytesWritten,
     });
   }
 
@@ -158,6 +158,14 @@ export class SourceMigration {
     this.#channel?.destroy('migration was cancelled');
   }
 
+  /** QMP `yank`: closes the connection under the migration, which then fails, whatever it waits for. */
+  yank(why: string): void {
+    if (!isRunning(this.#status.current)) return;
+    this.#abort.abort(new HarnessError('transport/closed', { uri: this.#address.uri, at: this.#bytesWritten, why }));
+    this.#permit?.reject(this.#abort.signal.reason);
+    this.#channel?.destroy(why);
+  }
+
   /** `migrate-continue`: lets a migration that waits in `pre-switchover` go on. */
   proceed(): void {
     this.#permit?.resolve();
@@ -184,6 +192,10 @@ export class SourceMigration {
       ...this.#extended(),
       ...error,
     };
+  }
+
+  get #bytesWritten(): number {
+    return this.#channel?.sink.bytesWritten ?? 0;
   }
 
   /** What QEMU's query-migrate does not have; only for a machine that QEMU does not have either. */

@@ -138,6 +138,10 @@ export interface VmControl {
   migrateIncoming(args: IncomingArguments): Promise<void>;
   migrateCancel(): Promise<void>;
   migrateContinue(state: MigrationStatus): Promise<void>;
+  /** True while a migration has a connection, or a listener, that `yank` can close. */
+  canYank(): boolean;
+  /** Closes them; a migration under way then fails. */
+  yank(): void;
   queryMigrate(): MigrationInfo;
   /** The list of query-migrate-capabilities, in QEMU's order. */
   queryCapabilities(): { readonly capability: string; readonly state: boolean }[];

@@ -354,6 +354,16 @@ export class Vm implements VmControl {
     this.#outgoing?.proceed();
   }
 
+  canYank(): boolean {
+    return isRunning(this.#outgoingStatus.current) || this.#incoming?.isOver === false;
+  }
+
+  yank(): void {
+    const why = 'it was yanked';
+    this.#outgoing?.yank(why);
+    this.#incoming?.abort(why).catch((error: unknown) => this.#log.warn({ err: error }, 'closing a listener failed'));
+  }
+
   queryMigrate(): MigrationInfo {
     const incoming = this.#incoming?.info() ?? {};
     return this.#outgoing === undefined ? incoming : { ...incoming, ...this.#outgoing.info() };

@@ -5,7 +5,8 @@
 
 import { HarnessError } from '../base/errors.ts';
 import type { VmControl, VmEvent } from '../migration/vm-control.ts';
-import { type Command, type CommandContext, findCommand, type QmpCapability } from './commands.ts';
+import type { Command, CommandContext, QmpCapability } from './command.ts';
+import { findCommand } from './commands.ts';
 import { type Envelope, errorLine, eventLine, line, readEnvelope, returnLine } from './envelope.ts';
 import { QMP_LIMITS } from './limits.ts';
 import { QmpParser } from './parser.ts';

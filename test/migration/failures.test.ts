@@ -130,3 +130,39 @@ test.for([
   expect(source.vm.queryMigrate()['error-desc']).toMatch(reason);
   await expectRunsOn(source);
 });
+
+test.for([
+  { what: 'a source that sends', capabilities: ['return-path'], until: 'M:active' },
+  {
+    what: 'a source that waits in pre-switchover',
+    capabilities: ['pause-before-switchover'],
+    until: 'M:pre-switchover',
+  },
+])('yank: $what fails, and its guest runs on', async ({ capabilities, until }) => {
+  await using dir = await tempDir();
+  await using peer = await rawPeer(dir, (socket) => void socket.resume());
+  await using source = await runningSource(capabilities);
+  expect(source.vm.canYank()).toBe(false);
+  source.vm.setParameters({ 'max-bandwidth': until === 'M:active' ? 65_536 : 0 });
+  await source.vm.migrate({ uri: peer.uri });
+  await source.event([until]);
+  expect(source.vm.canYank()).toBe(true);
+  source.vm.yank();
+  expect(await source.ended()).toBe('failed');
+  expect(source.vm.queryMigrate()['error-desc']).toContain('it was yanked');
+  expect(source.vm.canYank()).toBe(false);
+  source.vm.yank(); // nothing is left to close
+  await expectRunsOn(source);
+  source.vm.setCapabilities(capabilities.map((capability) => ({ capability, state: false })));
+  source.vm.setParameters({ 'max-bandwidth': 0 });
+  await expectNextSucceeds(source, dir);
+});
+
+test('yank: a destination that waits for its source fails', async () => {
+  await using dir = await tempDir();
+  await using destination = await WatchedVm.start({ incoming: `unix:${dir.file('m.sock')}` });
+  expect(destination.vm.canYank()).toBe(true);
+  destination.vm.yank();
+  expect(await destination.ended()).toBe('failed');
+  expect(destination.vm.canYank()).toBe(false);
+});

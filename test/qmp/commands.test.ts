@@ -4,6 +4,7 @@ import { RecordingVm } from '../support/recording-vm.ts';
 import { failure, SessionDriver } from '../support/session-driver.ts';
 import { tempDir } from '../support/temp.ts';
 
+const NO_DESCRIPTOR = 'No file descriptor supplied via SCM_RIGHTS: the monitors of Switchover cannot receive any';
 const FILE_CHANNEL = { 'channel-type': 'main', addr: { transport: 'file', filename: '/f', offset: 4096 } };
 
 async function ask(command: string, args?: object, vm = new RecordingVm()): Promise<unknown> {
@@ -177,5 +178,45 @@ describe('saving memory', () => {
     const text = "Parameter 'cpu-index' expects a CPU number";
     expect(await ask('memsave', { val: 0, size: 1, filename: '/nowhere' })).toEqual(failure(text));
     expect(await ask('memsave', { val: 0, size: 1 })).toEqual(failure("Parameter 'filename' is missing"));
+  });
+});
+
+describe('yank', () => {
+  test('closes a migration once, and names what is not there', async () => {
+    const vm = new RecordingVm();
+    const notFound = failure('Instance not found', { class: 'DeviceNotFound' });
+    expect(await ask('query-yank', {}, vm)).toEqual({ return: [] });
+    expect(await ask('yank', { instances: [{ type: 'migration' }] }, vm)).toEqual(notFound);
+    vm.yankable = true;
+    expect(await ask('query-yank', {}, vm)).toEqual({ return: [{ type: 'migration' }] });
+    const both = [{ type: 'migration' }, { type: 'chardev', id: 'c' }];
+    expect(await ask('yank', { instances: both }, vm)).toEqual(notFound);
+    expect(await ask('yank', { instances: [] }, vm)).toEqual({ return: {} });
+    expect(vm.calls).toEqual([]);
+    expect(await ask('yank', { instances: [{ type: 'migration' }] }, vm)).toEqual({ return: {} });
+    expect(vm.calls).toEqual([['yank']]);
+  });
+});
+
+describe('what a machine here does not have', () => {
+  test.for<[string, object, string]>([
+    ['getfd', { fdname: 'a' }, NO_DESCRIPTOR],
+    ['add-fd', {}, NO_DESCRIPTOR],
+    ['closefd', { fdname: 'a' }, "File descriptor named 'a' not found"],
+    ['remove-fd', { 'fdset-id': 1 }, "File descriptor named 'fdset-id:1' not found"],
+    ['block-dirty-bitmap-add', { node: 'a', name: 'b' }, "Cannot find device='a' nor node-name='a'"],
+    ['block-dirty-bitmap-add', { node: 'a', name: '' }, 'Bitmap name cannot be empty'],
+    ['block-dirty-bitmap-merge', { node: 'a', target: 'b', bitmaps: [] }, "Node 'a' not found"],
+    ['snapshot-delete', { 'job-id': 'j', tag: 't', devices: [] }, 'Snapshots inside disk images are not implemented'],
+    ['job-dismiss', { id: 'j' }, 'Job not found'],
+    ['x-colo-lost-heartbeat', {}, 'VM is not in COLO mode'],
+  ])('%s %j is refused', async ([command, args, text]) => {
+    expect(await ask(command, args)).toMatchObject({ error: { desc: expect.stringContaining(text) } });
+  });
+
+  test('an announcement has nobody to announce, and succeeds', async () => {
+    const timing = { initial: 50, max: 550, rounds: 5 };
+    expect(await ask('announce-self', { ...timing, step: 100 })).toEqual({ return: {} });
+    expect(await ask('announce-self', timing)).toEqual(failure("Parameter 'step' is missing"));
   });
 });

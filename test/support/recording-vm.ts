@@ -29,6 +29,8 @@ export class RecordingVm implements VmControl {
   readonly cpuCount: number = 0;
   readonly objects = new ObjectRegistry();
   readonly calls: RecordedCall[] = [];
+  /** Whether a migration has something that yank can close. */
+  yankable = false;
   /** What query-migrate says. */
   migrationInfo: MigrationInfo = {};
   readonly exited: Promise<number>;
@@ -120,6 +122,15 @@ export class RecordingVm implements VmControl {
     await this.#record('migrateContinue', state);
     const current = this.migrationInfo.status ?? 'none';
     if (state !== current) generic(`Migration not in expected state: ${current}`);
+  }
+
+  canYank(): boolean {
+    return this.yankable;
+  }
+
+  yank(): void {
+    this.calls.push(['yank']);
+    this.yankable = false;
   }
 
   queryMigrate(): MigrationInfo {

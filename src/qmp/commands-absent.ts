@@ -1,0 +1,125 @@
+/**
+ * QMP commands about what a machine here does not have: block devices, jobs, passed file descriptors, other hardware
+ * (spec/control.md §5.4, 5.8, 5.10). Lists are empty, and what would act is refused as by a QEMU without such things.
+ */
+
+import { HarnessError } from '../base/errors.ts';
+import * as kinds from '../base/kinds.ts';
+import { arrayOf, type Kind, optional, required, struct } from '../base/kinds.ts';
+import { type Command, type CommandTable, command, NO_ARGUMENTS, query, refusal } from './command.ts';
+
+const list = arrayOf(kinds.any);
+const nodeKind = { node: required(kinds.string), name: required(kinds.string) };
+const snapshotKind = { 'job-id': required(kinds.string), tag: required(kinds.string) };
+const snapshotDevices = { vmstate: required(kinds.string), devices: required(arrayOf(kinds.string)) };
+const idKind = struct({ id: required(kinds.string) });
+const NO_DESCRIPTOR = 'No file descriptor supplied via SCM_RIGHTS: the monitors of Switchover cannot receive any';
+const NO_SNAPSHOTS = 'Snapshots inside disk images are not implemented: there are no block devices';
+
+/** See the header. */
+export const ABSENT_COMMANDS: CommandTable = {
+  ...nothing({
+    'query-block': 'block devices',
+    'query-named-block-nodes': 'block nodes',
+    'query-block-jobs': 'block jobs',
+    'query-jobs': 'jobs',
+    'query-fdsets': 'sets of file descriptors',
+    'query-iothreads': 'threads for input and output',
+    'query-memory-devices': 'pluggable memory',
+    'query-pci': 'PCI buses',
+    'query-rx-filter': 'network cards',
+  }),
+
+  'block-dirty-bitmap-add': refusal(
+    {
+      summary: 'make a dirty bitmap',
+      args: struct({
+        ...nodeKind,
+        granularity: optional(kinds.uint32),
+        persistent: optional(kinds.boolean),
+        disabled: optional(kinds.boolean),
+      }),
+    },
+    ({ node, name }) =>
+      name === '' ? 'Bitmap name cannot be empty' : `Cannot find device='${node}' nor node-name='${node}'`,
+  ),
+  'block-dirty-bitmap-remove': noNode('delete a dirty bitmap'),
+  'block-dirty-bitmap-clear': noNode('clear a dirty bitmap'),
+  'block-dirty-bitmap-enable': noNode('let a dirty bitmap record'),
+  'block-dirty-bitmap-disable': noNode('let a dirty bitmap rest'),
+  'block-dirty-bitmap-merge': refusal(
+    {
+      summary: 'merge dirty bitmaps',
+      args: struct({ node: required(kinds.string), target: required(kinds.string), bitmaps: required(list) }),
+    },
+    ({ node }) => `Node '${node}' not found`,
+  ),
+  'x-debug-block-dirty-bitmap-sha256': noNode('a checksum of a dirty bitmap'),
+
+  'snapshot-save': refusal(
+    { summary: 'save to a disk image', args: struct({ ...snapshotKind, ...snapshotDevices }) },
+    NO_SNAPSHOTS,
+  ),
+  'snapshot-load': refusal(
+    { summary: 'load from a disk image', args: struct({ ...snapshotKind, ...snapshotDevices }) },
+    NO_SNAPSHOTS,
+  ),
+  'snapshot-delete': refusal(
+    { summary: 'delete from a disk image', args: struct({ ...snapshotKind, devices: snapshotDevices.devices }) },
+    NO_SNAPSHOTS,
+  ),
+  'job-dismiss': refusal({ summary: 'forget a job that is over', args: idKind }, 'Job not found'),
+  'job-cancel': refusal({ summary: 'cancel a job', args: idKind }, 'Job not found'),
+
+  getfd: refusal({ summary: 'receive a file descriptor', args: one('fdname', kinds.string) }, NO_DESCRIPTOR),
+  closefd: refusal(
+    { summary: 'close a received file descriptor', args: one('fdname', kinds.string) },
+    ({ fdname }) => `File descriptor named '${fdname}' not found`,
+  ),
+  'add-fd': refusal(
+    {
+      summary: 'receive a file descriptor into a set',
+      args: struct({ 'fdset-id': optional(kinds.int64), opaque: optional(kinds.string) }),
+    },
+    NO_DESCRIPTOR,
+  ),
+  'remove-fd': refusal(
+    {
+      summary: 'close file descriptors of a set',
+      args: struct({ 'fdset-id': required(kinds.int64), fd: optional(kinds.int64) }),
+    },
+    ({ 'fdset-id': set, fd }) => {
+      const name = fd === undefined ? `fdset-id:${set}` : `fdset-id:${set}, fd:${fd}`;
+      return `File descriptor named '${name}' not found`;
+    },
+  ),
+
+  system_wakeup: refusal(
+    { summary: 'wake the guest up', args: NO_ARGUMENTS },
+    'wake-up from suspend is not supported by this guest',
+  ),
+  'query-hotpluggable-cpus': refusal(
+    { summary: 'CPUs that could be plugged in', args: NO_ARGUMENTS, returns: list },
+    'machine does not support hot-plugging CPUs',
+  ),
+  device_del: command({ summary: 'unplug a device', args: idKind }, ({ id }) => {
+    throw new HarnessError('qmp/device-not-found', { text: `Device '${id}' not found` });
+  }),
+};
+
+function nothing(summaries: Readonly<Record<string, string>>): CommandTable {
+  return Object.fromEntries(
+    Object.entries(summaries).map(([name, summary]): [string, Command] => [
+      name,
+      query(`${summary}; there are none`, () => [], list),
+    ]),
+  );
+}
+
+function noNode(summary: string): Command {
+  return refusal({ summary, args: struct(nodeKind) }, ({ node }) => `Node '${node}' not found`);
+}
+
+function one<const N extends string, T>(name: N, kind: Kind<T>) {
+  return struct({ [name]: required(kind) } as { readonly [K in N]: ReturnType<typeof required<T>> });
+}

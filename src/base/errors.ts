@@ -45,7 +45,8 @@ const statePlace = (d: StateTroublePlace) =>
   `${place(d)} (state version ${d.streamVersion}, ours ${d.schemaVersion}; last good field: ${d.lastGood})`;
 const hint = (d: { hint?: string }) => (d.hint === undefined ? '' : ` Hint: ${d.hint}.`);
 
-const ERRORS = {
+/** The table; its rows also make docs/reference/errors.md. */
+export const ERRORS = {
   'internal/assertion': row<{ why: string }>('migration', (d) => `internal error: ${d.why}`),
   'stream/truncated': row<StreamPlace & { needed: number; available: number; hint?: string }>(
     'migration',

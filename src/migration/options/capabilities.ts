@@ -15,16 +15,42 @@ interface CapabilityRow {
   readonly summary: string;
   /** Where it must be on; on the other side it is harmless unless both are named. */
   readonly side: 'source' | 'destination' | 'both' | 'each side for itself';
+  /** Capabilities that must be on with it, and those that must not. */
+  readonly requires?: readonly string[];
+  readonly excludes?: readonly string[];
+  /** What else it depends on, in words. */
+  readonly needs?: string;
+  /** On a destination it cannot be switched on once a listener is open. */
+  readonly beforeIncoming?: true;
   /** Name for `-global migration.NAME=on`; absent when QEMU has none. */
   readonly global?: string;
   /** True when this build can do it; otherwise the reason why switching it on is refused. */
   readonly dataPath: true | string;
 }
 
+/** Not to be combined with background-snapshot, in the order in which they are named. */
+const NOT_WITH_SNAPSHOT = [
+  'postcopy-ram',
+  'dirty-bitmaps',
+  'postcopy-blocktime',
+  'late-block-activate',
+  'return-path',
+  'multifd',
+  'pause-before-switchover',
+  'auto-converge',
+  'release-ram',
+  'rdma-pin-all',
+  'xbzrle',
+  'x-colo',
+  'validate-uuid',
+  'zero-copy-send',
+] as const;
+
 /** Every capability of QEMU 10.0, in QEMU's order. All are off at first. */
 export const CAPABILITIES = {
   xbzrle: {
     since: '1.2',
+    excludes: ['background-snapshot', 'zero-copy-send', 'multifd', 'mapped-ram'],
     summary: 'From the second pass on, send pages as deltas against a cache of what was sent before.',
     side: 'source',
     global: 'x-xbzrle',
@@ -32,6 +58,7 @@ export const CAPABILITIES = {
   },
   'rdma-pin-all': {
     since: '2.0',
+    excludes: ['background-snapshot'],
     summary: 'Register all RAM up front with the RDMA transport.',
     side: 'both',
     global: 'x-rdma-pin-all',
@@ -39,6 +66,7 @@ export const CAPABILITIES = {
   },
   'auto-converge': {
     since: '1.6',
+    excludes: ['background-snapshot', 'dirty-limit'],
     summary: 'Slow the vCPUs down when the guest dirties memory faster than it can be sent.',
     side: 'source',
     global: 'x-auto-converge',
@@ -60,6 +88,7 @@ export const CAPABILITIES = {
   },
   'postcopy-ram': {
     since: '2.6',
+    excludes: ['x-ignore-shared', 'multifd', 'background-snapshot', 'mapped-ram'],
     summary: 'Allow switching to postcopy: the guest runs on the destination before all its RAM is there.',
     side: 'both',
     global: 'x-postcopy-ram',
@@ -67,6 +96,8 @@ export const CAPABILITIES = {
   },
   'x-colo': {
     since: '2.8',
+    excludes: ['background-snapshot'],
+    needs: 'block replication',
     summary: 'Keep a second machine in step by continuous checkpoints.',
     side: 'both',
     global: 'x-colo',
@@ -74,6 +105,7 @@ export const CAPABILITIES = {
   },
   'release-ram': {
     since: '2.9',
+    excludes: ['background-snapshot'],
     summary: 'In postcopy, discard pages on the source once they are sent.',
     side: 'source',
     global: 'x-release-ram',
@@ -81,6 +113,7 @@ export const CAPABILITIES = {
   },
   'return-path': {
     since: '2.10',
+    excludes: ['background-snapshot'],
     summary: 'Open a channel back from the destination; the source waits for its verdict before it is done.',
     side: 'source',
     global: 'x-return-path',
@@ -88,12 +121,15 @@ export const CAPABILITIES = {
   },
   'pause-before-switchover': {
     since: '2.11',
+    excludes: ['background-snapshot'],
     summary: 'Stop in status pre-switchover, guest stopped, until migrate-continue.',
     side: 'source',
     dataPath: true,
   },
   multifd: {
     since: '4.0',
+    excludes: ['postcopy-ram', 'background-snapshot', 'xbzrle'],
+    beforeIncoming: true,
     summary: 'Send RAM pages over several connections.',
     side: 'both',
     global: 'x-multifd',
@@ -101,36 +137,43 @@ export const CAPABILITIES = {
   },
   'dirty-bitmaps': {
     since: '2.12',
+    excludes: ['background-snapshot'],
     summary: 'Migrate named dirty bitmaps of block devices.',
     side: 'source',
     dataPath: 'there are no block devices',
   },
   'postcopy-blocktime': {
     since: '3.0',
+    excludes: ['background-snapshot'],
     summary: 'Measure how long vCPUs waited for pages in postcopy.',
     side: 'destination',
     dataPath: 'postcopy is not implemented',
   },
   'late-block-activate': {
     since: '3.0',
+    excludes: ['background-snapshot'],
     summary: 'Without effect since QEMU 10.0, where images are always activated late.',
     side: 'destination',
     dataPath: true,
   },
   'x-ignore-shared': {
     since: '4.0',
+    excludes: ['postcopy-ram'],
     summary: 'Do not send RAM that is shared with and backed by a named file.',
     side: 'both',
     dataPath: 'RAM cannot be backed by a shared file',
   },
   'validate-uuid': {
     since: '4.2',
+    excludes: ['background-snapshot'],
     summary: 'Send the UUID of the machine, so that the destination can refuse another one.',
     side: 'source',
     dataPath: true,
   },
   'background-snapshot': {
     since: '6.0',
+    excludes: NOT_WITH_SNAPSHOT,
+    needs: 'write protection by userfaultfd for all RAM',
     summary: 'Save the state of this moment to a stream while the guest runs on.',
     side: 'source',
     global: 'x-background-snapshot',
@@ -138,6 +181,9 @@ export const CAPABILITIES = {
   },
   'zero-copy-send': {
     since: '7.1',
+    requires: ['multifd'],
+    excludes: ['background-snapshot', 'xbzrle'],
+    needs: '`multifd-compression` none and no TLS',
     summary: 'Send multifd pages without copying them in the kernel.',
     side: 'source',
     global: 'x-zero-copy-send',
@@ -145,6 +191,8 @@ export const CAPABILITIES = {
   },
   'postcopy-preempt': {
     since: '7.1',
+    requires: ['postcopy-ram'],
+    beforeIncoming: true,
     summary: 'A second channel for pages the guest waits for in postcopy.',
     side: 'both',
     global: 'x-postcopy-preempt',
@@ -152,6 +200,7 @@ export const CAPABILITIES = {
   },
   'switchover-ack': {
     since: '8.1',
+    requires: ['return-path'],
     summary: 'Do not switch over before the destination said that it is ready.',
     side: 'both',
     global: 'x-switchover-ack',
@@ -159,6 +208,8 @@ export const CAPABILITIES = {
   },
   'dirty-limit': {
     since: '8.1',
+    excludes: ['auto-converge'],
+    needs: 'a KVM dirty ring',
     summary: 'Limit the dirty rate per vCPU by means of the KVM dirty ring.',
     side: 'source',
     global: 'x-dirty-limit',
@@ -166,6 +217,7 @@ export const CAPABILITIES = {
   },
   'mapped-ram': {
     since: '9.0',
+    excludes: ['xbzrle', 'postcopy-ram'],
     summary: 'Write RAM to fixed offsets of a seekable file.',
     side: 'both',
     global: 'mapped-ram',
@@ -175,8 +227,20 @@ export const CAPABILITIES = {
 
 /** Capabilities older QEMUs had; here, as in QEMU 9.1 and later, their names are not accepted. */
 export const REMOVED_CAPABILITIES = {
-  compress: { since: '2.4', removed: '9.1', summary: 'Compression of RAM pages, page by page, by worker threads.' },
-  block: { since: '2.10', removed: '9.1', summary: 'Migration of the contents of block devices in the stream.' },
+  compress: {
+    since: '2.4',
+    removed: '9.1',
+    side: 'both',
+    global: 'x-compress',
+    summary: 'Compression of RAM pages, page by page, by worker threads.',
+  },
+  block: {
+    since: '2.10',
+    removed: '9.1',
+    side: 'source',
+    global: 'x-block',
+    summary: 'Migration of the contents of block devices in the stream.',
+  },
 } as const;
 
 /** The name of a capability. */
@@ -240,24 +304,6 @@ export interface CapabilityChange {
 export const ZERO_COPY_CONFLICT = 'Zero copy only available for non-compressed non-TLS multifd migration';
 
 type Rule = (change: CapabilityChange, context: CapabilityContext) => string | false;
-
-/** Not to be combined with background-snapshot, in the order in which they are named. */
-const NOT_WITH_SNAPSHOT = [
-  'postcopy-ram',
-  'dirty-bitmaps',
-  'postcopy-blocktime',
-  'late-block-activate',
-  'return-path',
-  'multifd',
-  'pause-before-switchover',
-  'auto-converge',
-  'release-ram',
-  'rdma-pin-all',
-  'xbzrle',
-  'x-colo',
-  'validate-uuid',
-  'zero-copy-send',
-] as const satisfies readonly CapabilityName[];
 
 /** The rows of §8.1 in their order; each gives the refusal's text, or false. */
 const RULES: readonly Rule[] = [

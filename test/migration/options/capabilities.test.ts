@@ -10,6 +10,7 @@ import {
   type CapabilityName,
   type CapabilitySet,
   capabilitiesKind,
+  capabilityRow,
   capsCheck,
   IDLE_CONTEXT,
   REMOVED_CAPABILITIES,
@@ -180,4 +181,46 @@ test.each(Object.keys(REMOVED_CAPABILITIES))("the removed capability '%s' is an 
   expect(() => capabilitiesKind.parse([{ capability: name, state: true }], 'capabilities')).toThrow(
     `Parameter 'capability' does not accept value '${name}'`,
   );
+});
+
+describe('the columns that say what goes together', () => {
+  const permissive: CapabilityContext = { ...IDLE_CONTEXT, kvmDirtyRing: true };
+
+  /** A capability and what it requires. */
+  function whole(name: CapabilityName): string[] {
+    return [name, ...(capabilityRow(name).requires ?? [])];
+  }
+
+  function accepted(names: readonly string[]): boolean {
+    return check(names as CapabilityName[], permissive) === undefined;
+  }
+
+  test.each(CAPABILITY_NAMES)('%s: what it requires is what it lacks alone', (name) => {
+    expect(accepted([name])).toBe((capabilityRow(name).requires ?? []).length === 0);
+    expect(accepted(whole(name))).toBe(true);
+  });
+
+  test.each(CAPABILITY_NAMES)('%s: what it excludes is what is refused beside it', (name) => {
+    for (const other of CAPABILITY_NAMES) {
+      const names = [...new Set([...whole(name), ...whole(other)])];
+      const excluded = names.some((one) =>
+        capabilityRow(one as CapabilityName).excludes?.some((two) => names.includes(two)),
+      );
+      expect([other, accepted(names)]).toEqual([other, !excluded]);
+    }
+  });
+
+  test('each exclusion is in both rows', () => {
+    const pairs = CAPABILITY_NAMES.flatMap((name) =>
+      (capabilityRow(name).excludes ?? []).map((other) => [name, other as CapabilityName] as const),
+    );
+    expect(pairs.filter(([name, other]) => !capabilityRow(other).excludes?.includes(name))).toEqual([]);
+  });
+
+  test.each(CAPABILITY_NAMES)('%s: whether it must be set before the listener is open', (name) => {
+    const started: CapabilityContext = { ...permissive, incomingStarted: true };
+    const late = check(whole(name) as CapabilityName[], started)?.message.includes('before incoming starts') ?? false;
+    const own = capabilityRow(name).beforeIncoming === true;
+    expect(late).toBe(own || (capabilityRow(name).requires ?? []).includes('multifd'));
+  });
 });

@@ -14,6 +14,7 @@ import {
   type ParameterValues,
   parametersKind,
 } from '../../../src/migration/options/parameters.ts';
+import { REMOVED_PARAMETERS } from '../../../src/migration/options/removed-parameters.ts';
 import { exactJson, readOracle } from '../../support/exact-json.ts';
 
 interface Probe {
@@ -143,4 +144,8 @@ test.each([
   expect(typeof result === 'string' ? result : null).toBe(
     problem === null ? null : `Invalid mapping given for block-bitmap-mapping: ${problem}`,
   );
+});
+
+test.each(Object.keys(REMOVED_PARAMETERS))("the removed parameter '%s' is unexpected", (name) => {
+  expect(() => parametersKind.parse({ [name]: 1n }, '')).toThrow(`Parameter '${name}' is unexpected`);
 });

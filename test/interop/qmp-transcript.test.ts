@@ -229,7 +229,82 @@ const HUMAN: readonly Input[] = [
   ...['info migrate_capabilities', 'info migrate_parameters'],
 ].map((line): Input => ['human-monitor-command', { 'command-line': line }]);
 
-const TRANSCRIPTS = { NEGOTIATION, ENVELOPES, MALFORMED, COMMANDS, ARGUMENTS, HUMAN };
+const object = (type: string, rest: object): Input => ['object-add', { 'qom-type': type, ...rest }];
+const yankOf = (...instances: object[]): Input => ['yank', { instances }];
+const bitmap = (verb: string): Input => [`block-dirty-bitmap-${verb}`, { node: 'a', name: 'b' }];
+
+const OBJECTS: readonly Input[] = [
+  ['object-add'],
+  ['object-add', { 'qom-type': 1 }],
+  object('nope', { id: 'a' }),
+  object('authz-simple', {}),
+  object('authz-simple', { id: 'a' }),
+  object('authz-simple', { id: 'a', identity: 'CN=x' }),
+  object('authz-simple', { id: 'a', identity: 'CN=x' }),
+  object('authz-simple', { id: '1a', identity: 'CN=x' }),
+  object('authz-simple', { id: '', identity: 'CN=x' }),
+  object('authz-simple', { id: 'b', identity: 'CN=x', z: 1 }),
+  object('authz-simple', { id: 'b', identity: 1 }),
+  object('memory-backend-ram', { id: 'm' }),
+  object('memory-backend-ram', { id: 'm', size: 0 }),
+  object('memory-backend-ram', { id: 'a', size: 0 }),
+  object('memory-backend-ram', { id: 'm', size: '1M' }),
+  object('memory-backend-ram', { id: 'm', size: 1_048_576, share: true }),
+  object('memory-backend-file', { id: 'f', size: 1_048_576 }),
+  object('tls-creds-x509', { id: 't' }),
+  object('tls-creds-x509', { id: 'a' }),
+  object('tls-creds-x509', { id: 't', dir: '/nonexistent' }),
+  object('tls-creds-x509', { id: 't', dir: '/nonexistent', endpoint: 'x' }),
+  object('tls-creds-psk', { id: 't' }),
+  object('tls-creds-psk', { id: 't', dir: '/nonexistent', endpoint: 'server' }),
+  object('tls-creds-psk', { id: 't', dir: 1 }),
+  ['object-del'],
+  ['object-del', { id: 'nope' }],
+  ['object-del', { id: 'a' }],
+  ['object-del', { id: 'a' }],
+  ['object-del', { id: 'ram' }],
+  ['object-del', { id: 'm' }],
+  ['query-memdev'],
+  ['qom-list-types', { implements: 'nope' }],
+];
+
+const ABSENT: readonly Input[] = [
+  ...['query-block', 'query-named-block-nodes', 'query-block-jobs', 'query-jobs', 'query-fdsets', 'query-iothreads'],
+  ...['query-memory-devices', 'query-pci', 'query-rx-filter', 'query-colo-status', 'x-colo-lost-heartbeat'],
+  ...['query-current-machine', 'query-hotpluggable-cpus', 'system_wakeup', 'yank', 'closefd', 'remove-fd'],
+].map((command): Input => [command]);
+
+const AROUND: readonly Input[] = [
+  ...ABSENT,
+  yankOf(),
+  yankOf({ type: 'migration' }),
+  yankOf({ type: 'x' }),
+  yankOf({ type: 'chardev', id: 'x' }),
+  yankOf({ type: 'chardev' }),
+  yankOf({ type: 'block-node' }),
+  yankOf({ type: 'block-node', 'node-name': 'n' }, { type: 'migration' }),
+  '{"exec-oob": "yank", "arguments": {"instances": []}, "id": 1}',
+  ['announce-self'],
+  ['announce-self', { initial: 50, max: 550, rounds: 5, step: 100 }],
+  ['announce-self', { initial: 50, max: 550, rounds: 5, step: 100, id: 'q', interfaces: ['a'] }],
+  ['announce-self', { initial: 1.5, max: 550, rounds: 5, step: 100 }],
+  ['closefd', { fdname: 'a' }],
+  ['remove-fd', { 'fdset-id': 1 }],
+  ['remove-fd', { 'fdset-id': 1, fd: 2 }],
+  ['job-dismiss', { id: 'j' }],
+  ['job-cancel', { id: 'j' }],
+  ['device_del', { id: 'x' }],
+  ...['remove', 'clear', 'enable', 'disable', 'add'].map(bitmap),
+  ['block-dirty-bitmap-add', { node: 'a', name: '' }],
+  ['block-dirty-bitmap-merge', { node: 'a', target: 'b', bitmaps: [] }],
+  ['x-debug-block-dirty-bitmap-sha256', { node: 'a', name: 'b' }],
+];
+
+const TRANSCRIPTS = { NEGOTIATION, ENVELOPES, MALFORMED, COMMANDS, ARGUMENTS, HUMAN, OBJECTS, AROUND };
+
+test('there are at least 300 of them', () => {
+  expect(Object.values(TRANSCRIPTS).flat().length).toBeGreaterThanOrEqual(300);
+});
 
 const skipReason = whyNoQemu();
 

@@ -7,7 +7,7 @@ import { referencePages } from '../scripts/reference-pages.ts';
 const PAGES = referencePages();
 const folder = new URL('../docs/reference/', import.meta.url);
 
-test.each(Object.keys(PAGES))('docs/reference/%s is current', (name) => {
+test.each(Object.keys(PAGES))('docs/reference/%s is what `npm run build:reference` writes', (name) => {
   expect(readFileSync(new URL(name, folder), 'utf8')).toBe(PAGES[name]);
 });
 

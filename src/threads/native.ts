@@ -7,7 +7,7 @@
 export interface Native {
   /** Address of a view's first byte. The view must not live on the JavaScript heap: shared memory or ≥ 1 KiB. */
   addressOf(view: Uint8Array): number;
-  /** Asks for huge pages behind the view; a kernel that cannot is no error. */
+  /** Asks for huge pages behind the whole pages of the view; a kernel that cannot is no error. */
   adviseHugePages(view: Uint8Array): void;
   /** Gives the whole pages behind the view back to the system at once; they read as zero afterwards. */
   releasePages(view: Uint8Array): void;
@@ -27,6 +27,7 @@ export const ERRNO = { EINTR: 4, EAGAIN: 11, EPIPE: 32, ECONNRESET: 104 } as con
 /** Most entries one readv or writev takes (IOV_MAX on Linux). */
 export const IOV_MAX = 1024;
 
+const SYSTEM_PAGE_BYTES = 4096;
 const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
 const SOL_SOCKET = 1;
@@ -84,7 +85,8 @@ function bind(ffi: FfiModule): Native {
   return {
     addressOf,
     adviseHugePages: (view) => {
-      madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_HUGEPAGE);
+      const [start, end] = wholePages(addressOf(view), view.byteLength);
+      if (end > start) madvise(BigInt(start), BigInt(end - start), MADV_HUGEPAGE);
     },
     releasePages: (view) => {
       madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_DONTNEED);
@@ -98,4 +100,10 @@ function bind(ffi: FfiModule): Native {
     },
     dup: (fd) => orErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
   };
+}
+
+/** Start and end of the system's pages that lie wholly in `length` bytes from `address` on. */
+function wholePages(address: number, length: number): [start: number, end: number] {
+  const up = Math.ceil(address / SYSTEM_PAGE_BYTES) * SYSTEM_PAGE_BYTES;
+  return [up, Math.floor((address + length) / SYSTEM_PAGE_BYTES) * SYSTEM_PAGE_BYTES];
 }

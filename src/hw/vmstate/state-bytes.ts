@@ -4,8 +4,12 @@
  * times as long as bench/devices.ts allows.)
  */
 
+import { native } from '../../threads/native.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import { trouble } from './trouble.ts';
+
+/** A state from this size on is memory of its own, which may have huge pages. */
+const LARGE_BYTES = 8 * 1024 ** 2;
 
 /** What all states of one decode or search may have together of what the peer chooses. */
 export class Allowance {
@@ -79,6 +83,8 @@ export class StateWriter {
 
   constructor(size: number) {
     this.bytes = new Uint8Array(size);
+    // Touching fresh memory costs more than copying to it; huge pages make that a seventh.
+    if (size >= LARGE_BYTES) native?.adviseHugePages(this.bytes);
     this.view = new DataView(this.bytes.buffer);
   }
 

@@ -8,4 +8,5 @@ export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   limits: async () => (await import('./limits.ts')).limitsBench,
   multifd: async () => (await import('./multifd.ts')).multifdBench,
   stream: async () => (await import('./stream.ts')).streamBench,
+  'switchover-ack': async () => (await import('./switchover-ack.ts')).switchoverAckBench,
 };

@@ -120,6 +120,11 @@ export class Machine {
     this.#time.stop();
   }
 
+  /** Takes `percent` (0…99) of every vCPU's time away; 0 gives it back. */
+  async throttle(percent: number): Promise<void> {
+    for (const vcpu of await this.#vcpus) vcpu.throttle(percent);
+  }
+
   /** Every device back to power-on. */
   async reset(): Promise<void> {
     await (await this.#devices).reset();

@@ -11,9 +11,10 @@ import type { RamBlock } from '../hw/ram.ts';
 import { PROBE_PING } from '../wire/extension.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
+import { AutoConverge, type DirtyPeriod } from './auto-converge.ts';
 import type { SourceDevice } from './device-sections.ts';
 import { type Ledger, LedgerRecorder } from './ledger.ts';
-import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
+import type { MigrationOptions, MigrationOptionsSnapshot, ThrottleParameters } from './options/options.ts';
 import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
 import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
@@ -47,6 +48,8 @@ export interface SourceMachine {
   devices(): Promise<readonly SourceDevice[]>;
   /** True while the run state is `running`. */
   isRunning(): boolean;
+  /** Takes `percent` (0…99) of the vCPUs' time away. */
+  throttle(percent: number): Promise<void>;
   /** Stops the guest for switchover (run state `finish-migrate`); the state it was stopped in. */
   stopForSwitchover(): Promise<VmState>;
   /** After failure or cancel: the guest goes on as it was, if it had been stopped. */
@@ -67,6 +70,8 @@ export class SourceMigration {
   readonly #onPass: (pass: number) => void;
   readonly #abort = new AbortController();
   readonly #stats: SourceStats;
+  readonly #converge: AutoConverge | undefined;
+  readonly #throttleParameters: () => ThrottleParameters;
   #channel: Channel | undefined;
   #ram: RamSaver | undefined;
   #sections: SectionSaver | undefined;
@@ -81,6 +86,7 @@ export class SourceMigration {
   readonly #ack: SourceAck;
   #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
+  #throttled = false;
   #stopped = false;
   /** When the guest stood still. */
   #stoppedMs = 0;
@@ -104,6 +110,8 @@ export class SourceMigration {
     this.#log = deps.log;
     this.#onPass = deps.onPass;
     this.#options = deps.options.snapshot();
+    this.#converge = this.#options.capabilities['auto-converge'] ? new AutoConverge() : undefined;
+    this.#throttleParameters = () => deps.options.throttleParameters();
     this.#peer = new PeerKnowledge(deps.clock);
     this.#ack = new SourceAck({
       mode: this.#options.properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
@@ -145,6 +153,7 @@ export class SourceMigration {
     } finally {
       this.#ram?.end();
       this.#channel?.destroy('the migration is over');
+      await this.#throttle(0);
     }
   }
 
@@ -188,6 +197,7 @@ export class SourceMigration {
       ...(this.#sections !== undefined && this.#sections.vfio.length > 0
         ? { vfio: { transferred: this.#sections.vfio.reduce((sum, device) => sum + device.transferred, 0) } }
         : {}),
+      ...(this.#throttled ? { 'cpu-throttle-percentage': this.#converge?.percent ?? 0 } : {}),
       ram: stats.ram({ totalBytes: this.#ram?.totalBytes ?? 0, remainingBytes: this.#ram?.pendingBytes ?? 0, done }),
       ...this.#extended(),
       ...error,
@@ -240,7 +250,7 @@ export class SourceMigration {
       stats: this.#stats,
       ack: this.#ack,
       peer: this.#peer,
-      sync: () => this.#synced(ram.sync()),
+      sync: () => this.#converged(ram.sync()),
     });
     const uuid = capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const configuration = properties['send-configuration']
@@ -294,6 +304,9 @@ export class SourceMigration {
 
   /** One decision of spec/control.md §7.3: done, or another part was sent. */
   async #iteration(): Promise<'done' | 'again'> {
+    if (this.#converge?.syncDue(this.#clock.nowMs(), this.#stats.dirtySyncCount)) {
+      await this.#converged(this.#ram!.sync());
+    }
     const judgement = await this.#judge!.judge(this.#machine.isRunning());
     if (judgement === 'switch') return 'done';
     // Every device gets its turn before RAM: hot RAM must not keep one from the data that its ack waits for.
@@ -434,14 +447,29 @@ export class SourceMigration {
     return part;
   }
 
-  #synced(fresh: number): void {
+  /** A sync while the guest runs: auto-converge may take time away from it. */
+  async #converged(fresh: number): Promise<void> {
+    const period = this.#synced(fresh);
+    if (period === undefined || this.#converge?.judge(period, this.#throttleParameters()) !== true) return;
+    await this.#throttle(this.#converge.percent);
+  }
+
+  async #throttle(percent: number): Promise<void> {
+    if (percent === 0 && !this.#throttled) return;
+    this.#throttled = percent > 0;
+    this.#log.info({ percent }, 'vCPU throttle');
+    await this.#machine.throttle(percent);
+  }
+
+  #synced(fresh: number): DirtyPeriod | undefined {
     this.#goOn(); // after `cancelling` no pass is announced
-    this.#stats.synced(fresh, this.#ram!.pendingBytes);
+    const period = this.#stats.synced(fresh, this.#ram!.pendingBytes);
     this.#log.info(
       { pass: this.#stats.dirtySyncCount, fresh, dirtyBytes: this.#ram!.pendingBytes },
       'dirty bitmap sync',
     );
     this.#onPass(this.#stats.dirtySyncCount);
+    return period;
   }
 
   #connected(): Channel {

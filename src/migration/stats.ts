@@ -5,6 +5,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
+import type { DirtyPeriod } from './auto-converge.ts';
 import type { LiveParameters } from './options/options.ts';
 import type { RamPart } from './ram/ram-save.ts';
 import type { RamInfo } from './vm-control.ts';
@@ -39,11 +40,14 @@ export class SourceStats {
   #dirtyBytesAtSync = 0;
   #periodStartMs: number;
   #periodDirtyPages = 0;
+  #periodBytes = 0;
   #windowStartMs: number;
   #windowBytes = 0;
   #windowPages = 0;
   #windowBusyMs = 0;
   #wireBytesPerMs = 0;
+  /** Bytes that the last window sent too many. */
+  #overdrawn = 0;
   readonly #clock: Clock;
   readonly #parameters: () => LiveParameters;
   readonly #bytes: () => number;
@@ -65,21 +69,35 @@ export class SourceStats {
     this.#openWindow();
   }
 
-  /** A bitmap sync found `fresh` new dirty pages; `dirtyBytes` are dirty in all. */
-  synced(fresh: number, dirtyBytes: number): void {
+  /**
+   * A bitmap sync found `fresh` new dirty pages; `dirtyBytes` are dirty in all. Returns the period that it ended, when
+   * that was longer than a second.
+   */
+  synced(fresh: number, dirtyBytes: number): DirtyPeriod | undefined {
     this.dirtySyncCount += 1;
     this.#dirtyBytesAtSync = dirtyBytes;
-    this.#periodDirtyPages += fresh;
-    const elapsed = this.#clock.nowMs() - this.#periodStartMs;
+    const now = this.#clock.nowMs();
     if (this.dirtySyncCount === 1) {
       // The first sync makes everything dirty; that is no rate.
-      this.#periodStartMs = this.#clock.nowMs();
-      this.#periodDirtyPages = 0;
-    } else if (elapsed > RATE_PERIOD_MS) {
-      this.#dirtyPagesRate = Math.trunc((this.#periodDirtyPages * 1000) / elapsed);
-      this.#periodStartMs = this.#clock.nowMs();
-      this.#periodDirtyPages = 0;
+      this.#openPeriod(now);
+      return undefined;
     }
+    this.#periodDirtyPages += fresh;
+    const elapsed = now - this.#periodStartMs;
+    if (elapsed <= RATE_PERIOD_MS) return undefined;
+    this.#dirtyPagesRate = Math.trunc((this.#periodDirtyPages * 1000) / elapsed);
+    const period = {
+      dirtiedBytes: this.#periodDirtyPages * PAGE_SIZE,
+      sentBytes: this.#bytes() - this.#periodBytes,
+    };
+    this.#openPeriod(now);
+    return period;
+  }
+
+  #openPeriod(nowMs: number): void {
+    this.#periodStartMs = nowMs;
+    this.#periodDirtyPages = 0;
+    this.#periodBytes = this.#bytes();
   }
 
   /** A part of the RAM section was sent while the guest was `live` (run state `running`) or not. */
@@ -92,8 +110,13 @@ export class SourceStats {
 
   /** Bytes that may still be sent in this window; Infinity without a limit, 0 or less when it is used up. */
   budgetLeft(): number {
-    const budget = Math.floor(this.#parameters().maxBandwidth / 10);
-    return budget === 0 ? Number.POSITIVE_INFINITY : budget - (this.#bytes() - this.#windowBytes);
+    const budget = this.#budget();
+    return budget === 0 ? Number.POSITIVE_INFINITY : budget - this.#overdrawn - (this.#bytes() - this.#windowBytes);
+  }
+
+  /** Bytes per window; 0 without a limit. */
+  #budget(): number {
+    return Math.floor(this.#parameters().maxBandwidth / 10);
   }
 
   /** True when more than the window's budget went out. */
@@ -141,10 +164,18 @@ export class SourceStats {
     }
     this.#mbps = (bytes * 8) / elapsed / 1000;
     this.#pagesPerSecond = Math.trunc(((this.#normalPages + this.#zeroPages - this.#windowPages) * 1000) / elapsed);
-    if (this.#dirtyPagesRate !== 0 && bytes > MIN_WINDOW_BYTES) {
+    if (this.#dirtyPagesRate !== 0 && bytes > MIN_WINDOW_BYTES && bandwidth > 0) {
       this.expectedDowntimeMs = Math.trunc(this.#dirtyBytesAtSync / bandwidth);
     }
+    const budget = this.#budget();
+    const spent = bytes + this.#overdrawn;
+    const limited = budget > 0 && spent >= budget;
     this.#openWindow();
+    if (!limited) return;
+    // What makes the rate exact over many windows: a page too many is taken from the next window, and windows that are
+    // only waited for start every 100 ms, although the timer that ends them is late.
+    this.#overdrawn = Math.min(budget, spent - budget);
+    if (elapsed < 2 * WINDOW_MS) this.#windowStartMs -= elapsed - WINDOW_MS;
   }
 
   #openWindow(): void {
@@ -152,6 +183,7 @@ export class SourceStats {
     this.#windowBytes = this.#bytes();
     this.#windowPages = this.#normalPages + this.#zeroPages;
     this.#windowBusyMs = 0;
+    this.#overdrawn = 0;
   }
 
   /** The guest is about to be stopped: downtime counts from here. */

@@ -22,7 +22,7 @@ export class SwitchoverJudge {
   readonly #stats: SourceStats;
   readonly #ack: SourceAck;
   readonly #peer: PeerKnowledge;
-  readonly #sync: () => void;
+  readonly #sync: () => Promise<void>;
   #estimate: DowntimeEstimate | undefined;
 
   constructor(deps: {
@@ -32,7 +32,7 @@ export class SwitchoverJudge {
     ack: SourceAck;
     peer: PeerKnowledge;
     /** Collects dirty pages: a pass ends. */
-    sync: () => void;
+    sync: () => Promise<void>;
   }) {
     this.#ram = deps.ram;
     this.#sections = deps.sections;
@@ -49,14 +49,14 @@ export class SwitchoverJudge {
 
   async judge(isRunning: boolean): Promise<Judgement> {
     const hasDevices = this.#sections.vfio.length > 0;
-    const isConverged = hasDevices ? await this.#withDevices() : this.#asQemu();
+    const isConverged = await (hasDevices ? this.#withDevices() : this.#asQemu());
     if (!isConverged) return 'send';
     return this.#ack.isGranted || !isRunning ? 'switch' : 'ack';
   }
 
-  #asQemu(): boolean {
+  async #asQemu(): Promise<boolean> {
     const { thresholdBytes } = this.#stats;
-    if (this.#ram.pendingBytes < thresholdBytes) this.#sync();
+    if (this.#ram.pendingBytes < thresholdBytes) await this.#sync();
     return this.#ram.pendingBytes === 0 || this.#ram.pendingBytes < thresholdBytes;
   }
 
@@ -65,7 +65,7 @@ export class SwitchoverJudge {
     const threshold = wireBytesPerMs * downtimeLimitMs;
     const knownBytes = this.#ram.pendingBytes + this.#sections.pendingBytes;
     if (knownBytes > 0 && knownBytes >= threshold) return false;
-    this.#sync();
+    await this.#sync();
     const stopCopyBytes = await this.#sections.pendingExact();
     this.#estimate = estimateDowntime({
       ramBytes: this.#ram.pendingBytes,

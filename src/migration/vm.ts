@@ -405,6 +405,7 @@ export class Vm implements VmControl {
       devices: async () =>
         (await machine.devices()).map((device) => ({ ...sectionOf(device), save: () => device.thread.save() })),
       isRunning: () => this.#runState === 'running',
+      throttle: (percent: number) => machine.throttle(percent),
       stopForSwitchover: async (): Promise<VmState> => {
         await this.#stopMachine({ keepSaving: true });
         const before = this.#runState;

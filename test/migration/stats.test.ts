@@ -92,7 +92,44 @@ describe('rate limit', () => {
     clock.advance(70);
     expect(stats.windowLeftMs()).toBe(0);
     stats.checkWindow();
-    expect(stats.budgetLeft()).toBe(MB);
+    expect(stats.budgetLeft()).toBe(MB - 1); // the byte too many
+  });
+
+  test.for([1 << 20, 3_000_000, 100 << 20, 1 << 30])(
+    '%i bytes/s come out within 1 % in a second of late timers and whole pages',
+    (maxBandwidth) => {
+      parameters = { ...parameters, maxBandwidth };
+      stats.setupDone(clock.nowMs());
+      const endMs = clock.nowMs() + 1000;
+      while (clock.nowMs() < endMs - 1e-6) {
+        bytes += Math.max(1, Math.ceil(stats.budgetLeft() / 4096)) * 4104;
+        clock.advance(1);
+        stats.checkWindow();
+        if (!stats.rateExceeded()) continue;
+        clock.advance(Math.min(stats.windowLeftMs() + 1.3, endMs - clock.nowMs()));
+        stats.checkWindow();
+      }
+      expect(Math.abs(bytes / maxBandwidth - 1)).toBeLessThan(0.01);
+    },
+  );
+
+  test('a window that was over long ago does not move the next one into the past', () => {
+    parameters = { ...parameters, maxBandwidth: 10 * MB };
+    stats.setupDone(clock.nowMs());
+    window(350, MB);
+    expect(stats.windowLeftMs()).toBe(WINDOW_MS);
+  });
+
+  test('avail-switchover-bandwidth below a byte per ms leaves expected-downtime alone', () => {
+    parameters = { ...parameters, availSwitchoverBandwidth: 999 };
+    stats.setupDone(clock.nowMs());
+    stats.synced(0, 4096);
+    clock.advance(1100);
+    stats.synced(5000, 4096);
+    window(100, MB);
+    expect(ram()['dirty-pages-rate']).toBeGreaterThan(0);
+    expect(stats.expectedDowntimeMs).toBe(300);
+    expect(stats.thresholdBytes).toBe(0);
   });
 
   test.for([0, 1, 9])('max-bandwidth %i is no limit', (maxBandwidth) => {
@@ -138,6 +175,19 @@ describe('rates of a window', () => {
 });
 
 describe('dirty pages', () => {
+  test('a sync more than a second after the last rate tells what was dirtied and sent meanwhile', () => {
+    bytes = 500;
+    expect(stats.synced(1_000_000, 4096)).toBeUndefined();
+    clock.advance(600);
+    bytes += 10_000;
+    expect(stats.synced(3, 4096)).toBeUndefined();
+    clock.advance(600);
+    bytes += 5000;
+    expect(stats.synced(4, 4096)).toEqual({ dirtiedBytes: 7 * 4096, sentBytes: 15_000 });
+    clock.advance(1001);
+    expect(stats.synced(1, 4096)).toEqual({ dirtiedBytes: 4096, sentBytes: 0 });
+  });
+
   test('a rate needs more than a second, and the first sync is none', () => {
     stats.synced(1_000_000, 4096);
     clock.advance(1000);

@@ -59,9 +59,12 @@ export class VcpuLoop {
     }
     const nowMs = this.#clock.nowMs();
     if (!this.#running) this.#begin(nowMs);
-    const sleepMs = this.#throttle.sleepMs(nowMs, this.#gate.throttlePercent);
+    const { throttlePercent } = this.#gate;
+    const sleepMs = this.#throttle.sleepMs(nowMs, throttlePercent);
     if (sleepMs > 0) return sleepMs;
-    return this.#write(nowMs - this.#throttle.lostMs);
+    const waitMs = this.#write(nowMs - this.#throttle.lostMs);
+    // A guest that waits is running all the same: its run ends in time. Only one that waits for good need not wake.
+    return Number.isFinite(waitMs) ? Math.min(waitMs, this.#throttle.runLeftMs(nowMs, throttlePercent)) : waitMs;
   }
 
   /** Blocks this thread for what `step` returned. */

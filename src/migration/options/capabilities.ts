@@ -70,7 +70,7 @@ export const CAPABILITIES = {
     summary: 'Slow the vCPUs down when the guest dirties memory faster than it can be sent.',
     side: 'source',
     global: 'x-auto-converge',
-    dataPath: 'throttling of vCPUs is not implemented',
+    dataPath: true,
   },
   'zero-blocks': {
     since: '1.6',

@@ -38,6 +38,16 @@ export interface LiveParameters {
   readonly downtimeLimitMs: number;
 }
 
+/** The parameters of auto-converge (percentages), looked at again at every check. */
+export interface ThrottleParameters {
+  /** Share of the sent bytes that the guest must dirty again to be throttled. */
+  readonly threshold: number;
+  readonly initial: number;
+  readonly increment: number;
+  readonly maximum: number;
+  readonly tailslow: boolean;
+}
+
 /** What one migration works with; later changes do not reach it. */
 export interface MigrationOptionsSnapshot extends LiveParameters {
   readonly capabilities: CapabilitySet;
@@ -141,6 +151,18 @@ export class MigrationOptions {
       maxBandwidth: Number(parameters['max-bandwidth']),
       availSwitchoverBandwidth: Number(parameters['avail-switchover-bandwidth']),
       downtimeLimitMs: Number(parameters['downtime-limit']),
+    };
+  }
+
+  /** The parameters of auto-converge as they are at this moment. */
+  throttleParameters(): ThrottleParameters {
+    const { parameters } = this.#state;
+    return {
+      threshold: parameters['throttle-trigger-threshold'],
+      initial: parameters['cpu-throttle-initial'],
+      increment: parameters['cpu-throttle-increment'],
+      maximum: parameters['max-cpu-throttle'],
+      tailslow: parameters['cpu-throttle-tailslow'],
     };
   }
 

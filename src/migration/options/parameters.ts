@@ -136,7 +136,7 @@ export const PARAMETERS = {
     applies: 'next window',
     range: percentage(1, 100),
     summary: 'Share of the sent bytes that the guest must dirty again for auto-converge to throttle.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'cpu-throttle-initial': row({
     kind: kinds.uint8,
@@ -148,7 +148,7 @@ export const PARAMETERS = {
     applies: 'next window',
     range: percentage(1, 99),
     summary: 'First throttle of auto-converge.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'cpu-throttle-increment': row({
     kind: kinds.uint8,
@@ -160,7 +160,7 @@ export const PARAMETERS = {
     applies: 'next window',
     range: percentage(1, 99),
     summary: 'By how much auto-converge throttles more each time.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'cpu-throttle-tailslow': row({
     kind: kinds.boolean,
@@ -170,7 +170,7 @@ export const PARAMETERS = {
     global: 'x-cpu-throttle-tailslow',
     applies: 'next window',
     summary: 'Throttle in smaller steps towards the end.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'tls-creds': row({
     kind: kinds.stringOrNull,
@@ -289,7 +289,7 @@ export const PARAMETERS = {
     global: 'max-cpu-throttle',
     applies: 'next window',
     summary: 'Highest throttle of auto-converge: at least cpu-throttle-initial, at most 99.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'multifd-compression': row({
     kind: enumOf(['none', 'zlib', 'zstd']),

@@ -33,3 +33,28 @@ test('taking the throttle away ends a sleep at once', () => {
   expect(window.sleepMs(30, 0)).toBe(0);
   expect(window.lostMs).toBe(20);
 });
+
+test.each([10, 30, 50, 70, 80, 90, 95])('late runs and late sleeps average out at %d percent', (percent) => {
+  const window = new ThrottleWindow();
+  let nowMs = 0;
+  window.reset(nowMs);
+  // Runs are noticed up to 3 ms late and sleeps last up to 2 ms longer than asked for.
+  for (let step = 0; step < 20_000; step++) {
+    const sleepMs = window.sleepMs(nowMs, percent);
+    nowMs += sleepMs > 0 ? sleepMs + (step % 3) : 1 + (step % 4);
+  }
+  expect((100 * window.lostMs) / nowMs).toBeCloseTo(percent, 0);
+});
+
+test('a thread that was held up does not sleep for the time it did not run', () => {
+  const window = new ThrottleWindow();
+  window.reset(0);
+  expect(window.sleepMs(5000, 50)).toBe(20);
+});
+
+test('a run ends after 10 ms, and never without a throttle', () => {
+  const window = new ThrottleWindow();
+  window.reset(100);
+  expect(window.runLeftMs(104, 50)).toBe(6);
+  expect(window.runLeftMs(104, 0)).toBe(Number.POSITIVE_INFINITY);
+});

@@ -13,6 +13,7 @@ import type { VmControl } from '../../../src/migration/vm-control.ts';
 import { readOracle } from '../../support/exact-json.ts';
 
 const WITH_DATA_PATH = [
+  'auto-converge',
   'zero-blocks',
   'events',
   'return-path',

@@ -20,6 +20,7 @@ import type { Phase } from './phases.ts';
 import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
 import { describe, StreamFraming, type VmState } from './savevm.ts';
 import { SectionSaver } from './section-saver.ts';
+import { sourceInfo } from './source-info.ts';
 import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
 import { isRunning, type StatusMachine } from './status.ts';
@@ -182,50 +183,26 @@ export class SourceMigration {
 
   /** The source's part of query-migrate. */
   info(): MigrationInfo {
-    const status = this.#status.current;
-    const error = this.#error === undefined ? {} : { 'error-desc': this.#error.message };
-    if (status === 'none' || status === 'setup' || status === 'failed' || status === 'cancelled') {
-      return { status, ...error };
-    }
-    const stats = this.#stats;
-    const done = status === 'completed';
-    return {
-      status,
-      'setup-time': stats.setupMs,
-      'total-time': stats.totalTimeMs(),
-      ...(done ? { downtime: stats.downtimeMs ?? 0 } : { 'expected-downtime': stats.expectedDowntimeMs }),
-      ...(this.#sections !== undefined && this.#sections.vfio.length > 0
-        ? { vfio: { transferred: this.#sections.vfio.reduce((sum, device) => sum + device.transferred, 0) } }
-        : {}),
-      ...(this.#throttled ? { 'cpu-throttle-percentage': this.#converge?.percent ?? 0 } : {}),
-      ram: stats.ram({ totalBytes: this.#ram?.totalBytes ?? 0, remainingBytes: this.#ram?.pendingBytes ?? 0, done }),
-      ...this.#extended(),
-      ...error,
+    const switchover = {
+      peer: this.#peer,
+      ack: this.#ack,
+      ackMs: this.#ackMs,
+      judge: this.#judge,
+      ledger: this.#downtimeAccount,
     };
+    return sourceInfo({
+      status: this.#status.current,
+      error: this.#error,
+      stats: this.#stats,
+      ram: this.#ram,
+      sections: this.#sections,
+      throttlePercent: this.#throttled ? (this.#converge?.percent ?? 0) : undefined,
+      switchover: this.#machine.machineName === 'none' ? undefined : switchover,
+    });
   }
 
   get #bytesWritten(): number {
     return this.#channel?.sink.bytesWritten ?? 0;
-  }
-
-  /** What QEMU's query-migrate does not have; only for a machine that QEMU does not have either. */
-  #extended(): Pick<MigrationInfo, 'x-switchover'> {
-    if (this.#machine.machineName === 'none') return {};
-    const ledger = this.#downtimeAccount;
-    const estimate = this.#judge?.estimate;
-    return {
-      'x-switchover': {
-        peer: this.#peer.isSwitchover ? 'switchover' : 'unknown',
-        devices: (this.#sections?.vfio ?? []).map(({ id, isInitialPending }) => ({
-          id,
-          ready: !isInitialPending && !this.#ack.withheldBy.includes(id),
-          ...(this.#ackMs.has(id) ? { 'ack-ms': this.#ackMs.get(id)! } : {}),
-        })),
-        ...(this.#ack.isOn ? { 'ack-withheld-by': this.#ack.withheldBy } : {}),
-        ...(estimate === undefined ? {} : { 'expected-downtime': estimate.totalMs }),
-        ...(ledger === undefined ? {} : { ledger }),
-      },
-    };
   }
 
   // ── phases ─────────────────────────────────────────────────────────────────────────────────────────────────────

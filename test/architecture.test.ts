@@ -27,6 +27,7 @@ const RESTRICTIONS: readonly {
     allowed: () => [
       'migration/',
       'hw/ram.ts',
+      'hw/ram-window.ts',
       'hw/run-state.ts',
       'hw/vmstate/',
       'hw/vfio/',
@@ -46,6 +47,7 @@ const OWNERS: Readonly<Record<string, string>> = {
   'buffer-layout': 'wire/struct.ts',
   pino: 'base/log.ts',
   piscina: 'threads/job-pool.ts',
+  minizlib: 'migration/multifd/compression.ts',
   commander: 'cli/program.ts',
   'node:worker_threads': 'threads/',
   vitest: 'kit/vitest.ts',

@@ -11,6 +11,7 @@ import { HarnessError } from '../base/errors.ts';
 import { loadKernel } from '../threads/kernel.ts';
 import type { BitmapKernel, PagesKernel } from '../threads/kernel-exports.ts';
 import { IOV_MAX, native } from '../threads/native.ts';
+import type { GatherList } from '../threads/segments.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
 
 const WASM_PAGE = 65_536;
@@ -50,26 +51,21 @@ export interface RamShare {
   readonly bitmaps: WebAssembly.Memory;
   /** Byte offset of the dirty bitmap in `bitmaps`. */
   readonly dirtyOffset: number;
+  /** Byte offset of the bitmap of pages that were ever written. */
+  readonly writtenOffset: number;
 }
 
 /**
  * Records and pages ready to be written: entries alternate between record bytes and a page of guest RAM. Valid until the
  * next `takePages` of the same block.
  */
-export interface PageBatch {
-  /** Number of (address, length) entries. */
-  readonly entryCount: number;
-  /** Bytes of all entries together. */
-  readonly byteLength: number;
+export interface PageBatch extends GatherList {
   readonly normalPages: number;
   readonly zeroPages: number;
-  /** Address of the entries as an iovec array for `native.writev`; 0 without native calls. */
-  readonly iovAddress: number;
-  /** The entries as u64 pairs; with native calls absolute addresses, else offsets into `records` and `pages` in turn. */
-  readonly entries: BigUint64Array;
-  /** Entry `index` as a view. */
-  view(index: number): Uint8Array;
 }
+
+/** Bit of an entry of a page list: the page was never written, so it is zero. */
+export const UNWRITTEN_PAGE = 0x8000_0000;
 
 /** One block of guest RAM. Offsets are bytes from the block's start. */
 export class RamBlock {
@@ -117,7 +113,7 @@ export class RamBlock {
       const memory = sharedMemory(wasmPages, address);
       const bitmaps = sharedMemory(bitmapPages, 'i32');
       native?.adviseHugePages(new Uint8Array(memory.buffer, 0, length));
-      return new RamBlock({ name, length, memory, address, bitmaps, dirtyOffset: 0 });
+      return new RamBlock({ name, length, memory, address, bitmaps, dirtyOffset: 0, writtenOffset: bitmapBytes * 2 });
     } catch (cause) {
       throw new HarnessError('ram/too-large', { ramBlock: name, length, maximum: MAX_RAM_BLOCK_BYTES }, { cause });
     }
@@ -132,7 +128,7 @@ export class RamBlock {
     this.#words = Math.ceil(this.pageCount / 64);
     this.#groups = Math.ceil(this.pageCount / GROUP);
     this.#pendingOffset = this.#words * 8;
-    this.#writtenOffset = this.#words * 16;
+    this.#writtenOffset = share.writtenOffset;
     this.#scratchOffset = this.#words * 24;
     const { buffer } = share.bitmaps;
     this.#dirty = new Uint32Array(buffer, share.dirtyOffset, this.#words * 2);
@@ -259,6 +255,51 @@ export class RamBlock {
     const batch = this.#batch();
     this.#pendingPages -= batch.normalPages + batch.zeroPages;
     return { nextPage: Math.min(group * GROUP, this.pageCount), batch };
+  }
+
+  /**
+   * Takes pending pages from `firstPage` on as page numbers, at most `limit` (up to 128), for another thread to send.
+   * Pages never written have UNWRITTEN_PAGE set. Returns how many there are in `into`, less than `limit` only at the end.
+   */
+  takeList(firstPage: number, limit: number, into: Uint32Array): number {
+    const out = this.#scratchOffset + HEADERS_OFFSET;
+    const count = this.#bitmap.takeList(
+      this.#pendingOffset,
+      this.#writtenOffset,
+      firstPage,
+      this.pageCount,
+      limit,
+      out,
+    );
+    into.set(new Uint32Array(this.share.bitmaps.buffer, out, count));
+    this.#pendingPages -= count;
+    return count;
+  }
+
+  /** Takes the zero pages out of a page list and makes their RAM records. Returns how many pages are left in the list. */
+  splitZeroPages(list: Uint32Array, count: number): { left: number; zeros: PageBatch } {
+    const slots = this.#slots;
+    for (const slot of [SLOT.HEADER_USED, SLOT.IOV_COUNT, SLOT.SEGMENT_START, SLOT.NORMAL_PAGES, SLOT.ZERO_PAGES])
+      slots[slot] = 0;
+    const headersBase = this.#scratchBase === 0 ? 0 : this.#scratchBase + HEADERS_OFFSET;
+    const iov = this.#scratchOffset + IOV_OFFSET;
+    let left = 0;
+    for (let start = 0, end = 0; start < count; start = end) {
+      const group = (list[start]! & ~UNWRITTEN_PAGE) >>> 5;
+      let [mask, unwritten] = [0, 0];
+      for (end = start; end < count && (list[end]! & ~UNWRITTEN_PAGE) >>> 5 === group; end++) {
+        const bit = 1 << (list[end]! & 31);
+        mask |= bit;
+        if (list[end]! >= UNWRITTEN_PAGE) unwritten |= bit;
+      }
+      const zero = unwritten | this.#pages.zeroMask(group * GROUP * PAGE_SIZE, mask & ~unwritten);
+      this.#bitmap.emit(this.#scratchOffset, iov, group, zero, zero, headersBase, this.#ramBase);
+      for (let at = start; at < end; at++) {
+        if (((zero >>> (list[at]! & 31)) & 1) === 0) list[left++] = list[at]!;
+      }
+    }
+    this.#bitmap.finish(this.#scratchOffset, iov, headersBase);
+    return { left, zeros: this.#batch() };
   }
 
   #batch(): PageBatch {

@@ -8,6 +8,7 @@ import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import type { DestinationDevice } from './device-sections.ts';
+import { connectionsOf, type IncomingPath, openIncomingPath } from './incoming-path.ts';
 import { LedgerRecorder } from './ledger.ts';
 import { StreamLoader } from './loadvm.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
@@ -16,7 +17,6 @@ import type { VmState } from './savevm.ts';
 import type { StatusMachine } from './status.ts';
 import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
-import { StreamReader } from './transport/stream-reader.ts';
 import { type Listener, openIncoming } from './transport/transport.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
@@ -44,7 +44,9 @@ export class DestinationMigration {
   readonly #ledger = new LedgerRecorder();
   #listener: Listener | undefined;
   #channel: Channel | undefined;
+  #path: IncomingPath | undefined;
   #loader: StreamLoader | undefined;
+  #loading: Promise<unknown> | undefined;
   #error: Error | undefined;
   #phase: Phase = 'connect';
   #over = false;
@@ -69,7 +71,7 @@ export class DestinationMigration {
   /** Opens the listener. Rejects with `transport/listen` or `transport/open`; the status then stays `setup`, as in QEMU. */
   async connect(): Promise<void> {
     this.#status.move('setup');
-    this.#listener = await openIncoming(this.#address);
+    this.#listener = await openIncoming(this.#address, connectionsOf(this.#options()));
     if (this.#abortedWhy === undefined) return;
     await this.#listener.close();
     throw new HarnessError('transport/listen', { uri: this.#address.uri, why: this.#abortedWhy });
@@ -87,6 +89,7 @@ export class DestinationMigration {
       return this.#fail(error);
     } finally {
       this.#over = true;
+      await this.#path?.close();
       await this.#listener?.close();
     }
   }
@@ -101,6 +104,7 @@ export class DestinationMigration {
     this.#abortedWhy ??= why;
     this.#channel?.destroy(why);
     await this.#listener?.close();
+    await this.#path?.close();
   }
 
   /** The destination's part of query-migrate. */
@@ -121,27 +125,37 @@ export class DestinationMigration {
     this.#enter('setup');
     if (this.#listener === undefined)
       throw new HarnessError('internal/assertion', { why: 'connect() comes before run()' });
-    this.#channel = await this.#listener.accept();
+    const options = this.#options();
+    const path = await openIncomingPath({
+      listener: this.#listener,
+      uri: this.#address.uri,
+      machine: this.#machine,
+      options,
+      clock: this.#clock,
+    });
+    this.#path = path;
+    this.#channel = path.channel;
     // `abort` may have come after the connection and before this line.
-    if (this.#abortedWhy !== undefined) this.#channel.destroy(this.#abortedWhy);
+    if (this.#abortedWhy !== undefined) await this.abort(this.#abortedWhy);
     this.#status.move('active');
     this.#loader = new StreamLoader({
-      reader: new StreamReader(this.#channel.source),
-      channel: this.#channel,
+      reader: path.reader,
+      channel: path.channel,
+      channels: path.channels,
       machine: this.#machine,
       devices: await this.#machine.devices(),
-      options: this.#options(),
+      options,
       clock: this.#clock,
       ledger: this.#ledger,
       log: this.#log,
     });
     await this.#loader.setup();
-    await this.#loader.header();
+    await this.#guarded(this.#loader.header());
   }
 
   async #iterate(): Promise<VmState> {
     this.#enter('iterate');
-    return this.#loader!.elements();
+    return this.#guarded(this.#loader!.elements());
   }
 
   async #switchover(state: VmState): Promise<void> {
@@ -169,8 +183,15 @@ export class DestinationMigration {
     // An orderly close, so that the final status is not lost to a reset.
     await this.#channel?.close().catch(() => undefined);
     this.#channel?.destroy(reason.message);
+    await this.#loading?.catch(() => undefined); // it may write into RAM until the channel is gone
     if (this.#status.current !== 'failed') this.#status.move('failed');
     return reason;
+  }
+
+  /** The loader's work, unless another channel fails first. */
+  #guarded<T>(work: Promise<T>): Promise<T> {
+    this.#loading = work;
+    return this.#path!.guard(work);
   }
 
   #enter(phase: Phase): void {

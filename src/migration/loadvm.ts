@@ -16,7 +16,7 @@ import { CommandLoader } from './loadvm-commands.ts';
 import { ConfigurationLoader } from './loadvm-configuration.ts';
 import { DeviceLoader } from './loadvm-devices.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
-import { RamLoader } from './ram/ram-load.ts';
+import { RamLoader, type RamSync } from './ram/ram-load.ts';
 import { ReturnPathWriter } from './return-path.ts';
 import { type FullSection, machineSections, type VmState } from './savevm.ts';
 import type { ByteSource, Channel } from './transport/channel.ts';
@@ -59,6 +59,8 @@ export class StreamLoader {
     machine: DestinationMachine;
     devices: readonly DestinationDevice[];
     options: MigrationOptionsSnapshot;
+    /** Channels beside the main one, if there are any. */
+    channels?: RamSync | undefined;
     clock: Clock;
     ledger: LedgerRecorder;
     log: Logger;
@@ -69,7 +71,7 @@ export class StreamLoader {
     this.#options = deps.options;
     this.#log = deps.log;
     this.#configuration = new ConfigurationLoader(deps);
-    this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks);
+    this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, deps.channels);
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
     this.#commands = new CommandLoader({

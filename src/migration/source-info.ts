@@ -2,7 +2,7 @@
 
 import type { Ledger } from './ledger.ts';
 import type { PeerKnowledge } from './peer-extension.ts';
-import type { RamSaver } from './ram/ram-save.ts';
+import type { RamSender } from './ram/ram-sender.ts';
 import type { SectionSaver } from './section-saver.ts';
 import type { SourceStats } from './stats.ts';
 import type { MigrationStatus } from './status.ts';
@@ -15,7 +15,7 @@ export interface SourceFacts {
   readonly status: MigrationStatus;
   readonly error: Error | undefined;
   readonly stats: SourceStats;
-  readonly ram: RamSaver | undefined;
+  readonly ram: RamSender | undefined;
   readonly sections: SectionSaver | undefined;
   /** Percent of time taken from the guest; undefined while nothing is taken. */
   readonly throttlePercent: number | undefined;

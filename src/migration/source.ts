@@ -11,13 +11,15 @@ import type { RamBlock } from '../hw/ram.ts';
 import { PROBE_PING } from '../wire/extension.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
-import { AutoConverge, type DirtyPeriod } from './auto-converge.ts';
+import type { DirtyPeriod } from './auto-converge.ts';
 import type { SourceDevice } from './device-sections.ts';
+import { GuestThrottle } from './guest-throttle.ts';
 import { type Ledger, LedgerRecorder } from './ledger.ts';
-import type { MigrationOptions, MigrationOptionsSnapshot, ThrottleParameters } from './options/options.ts';
+import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
-import { EOS_BYTES, type RamPart, RamSaver } from './ram/ram-save.ts';
+import { EOS_BYTES, type PagesAllowed, type RamPart, type RamSender } from './ram/ram-sender.ts';
+import { openRamPath, type RamPath, type RamPathCounters } from './ram-path.ts';
 import { describe, StreamFraming, type VmState } from './savevm.ts';
 import { SectionSaver } from './section-saver.ts';
 import { sourceInfo } from './source-info.ts';
@@ -71,10 +73,10 @@ export class SourceMigration {
   readonly #onPass: (pass: number) => void;
   readonly #abort = new AbortController();
   readonly #stats: SourceStats;
-  readonly #converge: AutoConverge | undefined;
-  readonly #throttleParameters: () => ThrottleParameters;
+  readonly #throttle: GuestThrottle;
   #channel: Channel | undefined;
-  #ram: RamSaver | undefined;
+  #ram: RamSender | undefined;
+  #ramPath: RamPath | undefined;
   #sections: SectionSaver | undefined;
   #judge: SwitchoverJudge | undefined;
   readonly #ledger = new LedgerRecorder();
@@ -87,7 +89,6 @@ export class SourceMigration {
   readonly #ack: SourceAck;
   #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
-  #throttled = false;
   #stopped = false;
   /** When the guest stood still. */
   #stoppedMs = 0;
@@ -111,8 +112,12 @@ export class SourceMigration {
     this.#log = deps.log;
     this.#onPass = deps.onPass;
     this.#options = deps.options.snapshot();
-    this.#converge = this.#options.capabilities['auto-converge'] ? new AutoConverge() : undefined;
-    this.#throttleParameters = () => deps.options.throttleParameters();
+    this.#throttle = new GuestThrottle({
+      isOn: this.#options.capabilities['auto-converge'],
+      parameters: () => deps.options.throttleParameters(),
+      apply: (percent) => deps.machine.throttle(percent),
+      log: deps.log,
+    });
     this.#peer = new PeerKnowledge(deps.clock);
     this.#ack = new SourceAck({
       mode: this.#options.properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
@@ -123,6 +128,7 @@ export class SourceMigration {
       clock: deps.clock,
       parameters: () => deps.options.liveParameters(),
       bytes: () => this.#bytesWritten,
+      channels: () => this.#otherChannels(),
     });
   }
 
@@ -154,7 +160,8 @@ export class SourceMigration {
     } finally {
       this.#ram?.end();
       this.#channel?.destroy('the migration is over');
-      await this.#throttle(0);
+      await this.#throttle.release();
+      await this.#ramPath?.destroy();
     }
   }
 
@@ -166,6 +173,7 @@ export class SourceMigration {
     this.#abort.abort(new HarnessError('migration/cancelled', {}));
     this.#permit?.reject(this.#abort.signal.reason);
     this.#channel?.destroy('migration was cancelled');
+    this.#endRamPath();
   }
 
   /** QMP `yank`: closes the connection under the migration, which then fails, whatever it waits for. */
@@ -174,6 +182,7 @@ export class SourceMigration {
     this.#abort.abort(new HarnessError('transport/closed', { uri: this.#address.uri, at: this.#bytesWritten, why }));
     this.#permit?.reject(this.#abort.signal.reason);
     this.#channel?.destroy(why);
+    this.#endRamPath();
   }
 
   /** `migrate-continue`: lets a migration that waits in `pre-switchover` go on. */
@@ -196,13 +205,13 @@ export class SourceMigration {
       stats: this.#stats,
       ram: this.#ram,
       sections: this.#sections,
-      throttlePercent: this.#throttled ? (this.#converge?.percent ?? 0) : undefined,
+      throttlePercent: this.#throttle.percent,
       switchover: this.#machine.machineName === 'none' ? undefined : switchover,
     });
   }
 
   get #bytesWritten(): number {
-    return this.#channel?.sink.bytesWritten ?? 0;
+    return (this.#channel?.sink.bytesWritten ?? 0) + this.#otherChannels().multifdBytes;
   }
 
   // ── phases ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,8 +219,15 @@ export class SourceMigration {
   async #setup(startMs: number): Promise<void> {
     this.#enter('setup');
     const { sink } = this.#connected();
-    const { capabilities, properties, zeroPageDetection } = this.#options;
-    const ram = new RamSaver({ blocks: this.#machine.ramBlocks, sink, detectZero: zeroPageDetection !== 'none' });
+    const { capabilities, properties } = this.#options;
+    this.#ramPath = await openRamPath({
+      machine: this.#machine,
+      options: this.#options,
+      address: this.#address,
+      sink,
+      signal: this.#abort.signal,
+    });
+    const ram = this.#ramPath.sender;
     this.#ram = ram;
     this.#sections = new SectionSaver({
       ack: this.#ack,
@@ -227,7 +243,7 @@ export class SourceMigration {
       stats: this.#stats,
       ack: this.#ack,
       peer: this.#peer,
-      sync: () => this.#converged(ram.sync()),
+      sync: () => this.#throttle.judge(this.#synced(ram.sync())),
     });
     const uuid = capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
     const configuration = properties['send-configuration']
@@ -257,7 +273,7 @@ export class SourceMigration {
     ram.begin();
     this.#synced(0);
     await sink.write(this.#framing.sectionHeader('SECTION_START', section));
-    await sink.write(ram.setupPayload());
+    await ram.sendSetup();
     await sink.write(this.#framing.footer(RAM_SECTION_ID));
     await this.#sections.setup(this.#machine.isRunning());
     await sink.flush();
@@ -281,8 +297,8 @@ export class SourceMigration {
 
   /** One decision of spec/control.md §7.3: done, or another part was sent. */
   async #iteration(): Promise<'done' | 'again'> {
-    if (this.#converge?.syncDue(this.#clock.nowMs(), this.#stats.dirtySyncCount)) {
-      await this.#converged(this.#ram!.sync());
+    if (this.#throttle.syncDue(this.#clock.nowMs(), this.#stats.dirtySyncCount)) {
+      await this.#throttle.judge(this.#synced(this.#ram!.sync()));
     }
     const judgement = await this.#judge!.judge(this.#machine.isRunning());
     if (judgement === 'switch') return 'done';
@@ -408,7 +424,7 @@ export class SourceMigration {
 
   // ── parts of phases ────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #sendPart(type: 'SECTION_PART' | 'SECTION_END', pagesAllowed: (part: RamPart) => number): Promise<RamPart> {
+  async #sendPart(type: 'SECTION_PART' | 'SECTION_END', pagesAllowed: PagesAllowed): Promise<RamPart> {
     const { sink } = this.#connected();
     const breather = new Breather();
     await sink.write(this.#framing.partHeader(type, RAM_SECTION_ID));
@@ -416,26 +432,12 @@ export class SourceMigration {
       this.#goOn();
       const turn = breather.breathe();
       return turn === undefined ? pagesAllowed(sent) : turn.then(() => pagesAllowed(sent));
-    });
+    }, type === 'SECTION_END');
     await sink.write(this.#framing.footer(RAM_SECTION_ID));
     await sink.flush();
     if (type === 'SECTION_PART') part.recordBytes += EOS_BYTES;
     this.#stats.partSent(part, this.#machine.isRunning());
     return part;
-  }
-
-  /** A sync while the guest runs: auto-converge may take time away from it. */
-  async #converged(fresh: number): Promise<void> {
-    const period = this.#synced(fresh);
-    if (period === undefined || this.#converge?.judge(period, this.#throttleParameters()) !== true) return;
-    await this.#throttle(this.#converge.percent);
-  }
-
-  async #throttle(percent: number): Promise<void> {
-    if (percent === 0 && !this.#throttled) return;
-    this.#throttled = percent > 0;
-    this.#log.info({ percent }, 'vCPU throttle');
-    await this.#machine.throttle(percent);
   }
 
   #synced(fresh: number): DirtyPeriod | undefined {
@@ -447,6 +449,15 @@ export class SourceMigration {
     );
     this.#onPass(this.#stats.dirtySyncCount);
     return period;
+  }
+
+  #otherChannels(): RamPathCounters {
+    return this.#ramPath?.counters() ?? { multifdBytes: 0, missedZeroCopy: 0 };
+  }
+
+  /** Whoever waits for the path's channels is to hear at once; `run` waits for their end. */
+  #endRamPath(): void {
+    this.#ramPath?.destroy().catch((error) => this.#log.error({ err: error }, 'a RAM channel did not end'));
   }
 
   #connected(): Channel {
@@ -472,6 +483,7 @@ export class SourceMigration {
     this.#error ??= error;
     this.#permit?.reject(error);
     this.#channel?.destroy(error.message);
+    this.#endRamPath();
   }
 
   async #whatWentWrong(error: unknown): Promise<unknown> {

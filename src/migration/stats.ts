@@ -7,7 +7,8 @@ import type { Clock } from '../base/clock.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
 import type { DirtyPeriod } from './auto-converge.ts';
 import type { LiveParameters } from './options/options.ts';
-import type { RamPart } from './ram/ram-save.ts';
+import type { RamPart } from './ram/ram-sender.ts';
+import type { RamPathCounters } from './ram-path.ts';
 import type { RamInfo } from './vm-control.ts';
 
 /** The only window length: rate limit, bandwidth and threshold are renewed every 100 ms. */
@@ -51,12 +52,19 @@ export class SourceStats {
   readonly #clock: Clock;
   readonly #parameters: () => LiveParameters;
   readonly #bytes: () => number;
+  readonly #channels: () => RamPathCounters;
 
-  /** `bytes` tells how many bytes were handed to the channel so far. */
-  constructor(options: { clock: Clock; parameters: () => LiveParameters; bytes: () => number }) {
+  /** `bytes` tells how many bytes were handed to all channels so far, `channels` what there was on those beside the main one. */
+  constructor(options: {
+    clock: Clock;
+    parameters: () => LiveParameters;
+    bytes: () => number;
+    channels?: () => RamPathCounters;
+  }) {
     this.#clock = options.clock;
     this.#parameters = options.parameters;
     this.#bytes = options.bytes;
+    this.#channels = options.channels ?? (() => ({ multifdBytes: 0, missedZeroCopy: 0 }));
     this.startMs = this.#clock.nowMs();
     this.#windowStartMs = this.startMs;
     this.#periodStartMs = this.startMs;
@@ -207,6 +215,7 @@ export class SourceStats {
 
   /** The `ram` member of query-migrate. */
   ram(state: { totalBytes: number; remainingBytes: number; done: boolean }): RamInfo {
+    const channels = this.#channels();
     return {
       transferred: this.#bytes(),
       remaining: state.done ? 0 : state.remainingBytes,
@@ -219,12 +228,12 @@ export class SourceStats {
       'dirty-sync-count': this.dirtySyncCount,
       'postcopy-requests': 0,
       'page-size': PAGE_SIZE,
-      'multifd-bytes': 0,
+      'multifd-bytes': channels.multifdBytes,
       'pages-per-second': this.#pagesPerSecond,
       'precopy-bytes': this.#precopyBytes,
       'downtime-bytes': this.#downtimeBytes,
       'postcopy-bytes': 0,
-      'dirty-sync-missed-zero-copy': 0,
+      'dirty-sync-missed-zero-copy': channels.missedZeroCopy,
     };
   }
 }

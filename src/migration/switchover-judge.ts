@@ -7,7 +7,7 @@
 import type { DowntimeEstimate } from './downtime.ts';
 import { estimateDowntime } from './downtime.ts';
 import type { PeerKnowledge } from './peer-extension.ts';
-import type { RamSaver } from './ram/ram-save.ts';
+import type { RamSender } from './ram/ram-sender.ts';
 import type { SectionSaver } from './section-saver.ts';
 import type { SourceStats } from './stats.ts';
 import type { SourceAck } from './vfio/switchover-ack.ts';
@@ -17,7 +17,7 @@ export type Judgement = 'switch' | 'ack' | 'send';
 
 /** Judges one migration. */
 export class SwitchoverJudge {
-  readonly #ram: Pick<RamSaver, 'pendingBytes'>;
+  readonly #ram: Pick<RamSender, 'pendingBytes'>;
   readonly #sections: Pick<SectionSaver, 'vfio' | 'pendingBytes' | 'pendingExact'>;
   readonly #stats: SourceStats;
   readonly #ack: SourceAck;
@@ -26,7 +26,7 @@ export class SwitchoverJudge {
   #estimate: DowntimeEstimate | undefined;
 
   constructor(deps: {
-    ram: Pick<RamSaver, 'pendingBytes'>;
+    ram: Pick<RamSender, 'pendingBytes'>;
     sections: Pick<SectionSaver, 'vfio' | 'pendingBytes' | 'pendingExact'>;
     stats: SourceStats;
     ack: SourceAck;

@@ -22,7 +22,7 @@ import type { VmState } from './savevm.ts';
 import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { type Address, addressOf } from './transport/address.ts';
-import { isBidirectional } from './transport/transport.ts';
+import { isBidirectional, isMultiChannel } from './transport/transport.ts';
 import type { VfioPort } from './vfio/vfio-port.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 
@@ -277,6 +277,7 @@ export class Vm implements VmControl {
 
   async migrate(args: MigrateArguments): Promise<void> {
     const address = addressOf(args);
+    this.#refuseSingleChannel(address);
     if (this.#options.isOn('return-path') && !isBidirectional(address)) {
       throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
     }
@@ -308,6 +309,12 @@ export class Vm implements VmControl {
     if (address.kind === 'file' || address.kind === 'exec') await connecting;
   }
 
+  #refuseSingleChannel(address: Address): void {
+    if (this.#options.isOn('multifd') && !isMultiChannel(address)) {
+      throw refuse('Migration requires multi-channel URIs (e.g. tcp)');
+    }
+  }
+
   #refuseSecondMigration(): void {
     if (isRunning(this.#outgoingStatus.current)) throw refuse("There's a migration process in progress");
   }
@@ -316,6 +323,7 @@ export class Vm implements VmControl {
     if (this.#incoming !== undefined) throw refuse('The incoming migration has already been started');
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
     const address = addressOf(args);
+    this.#refuseSingleChannel(address);
     const incoming = new DestinationMigration({
       machine: this.#destinationMachine(),
       address,

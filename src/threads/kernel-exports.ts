@@ -46,6 +46,12 @@ export interface BitmapKernel {
 
   /** First set bit of the `count` pages from `first` on, or `first + count` when none is set. */
   firstSet(bitmap: number, first: number, count: number): number;
+
+  /**
+   * Moves pending pages from `first` on, at most `limit`, into the list of u32 page numbers at `out`; returns how many. A
+   * page never written gets bit 31, because it is zero without looking.
+   */
+  takeList(pending: number, written: number, first: number, end: number, limit: number, out: number): number;
 }
 
 /** Exports of guest.wasm and guest64.wasm. */

@@ -19,6 +19,10 @@ export interface Native {
   setSocketBuffers(fd: number, bytes: number): void;
   /** `dup(2)` with close-on-exec; returns the new descriptor or minus errno. */
   dup(fd: number): number;
+  /** Makes reads and writes on the descriptor wait, for a thread that has nothing else to do. */
+  setBlocking(fd: number): void;
+  /** `shutdown(2)` of both directions: ends a read or write that waits in another thread. */
+  shutdown(fd: number): void;
 }
 
 /** errno values callers meet. */
@@ -33,7 +37,11 @@ const MADV_HUGEPAGE = 14;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const F_GETFL = 3;
+const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
+const O_NONBLOCK = 0o4000;
+const SHUT_RDWR = 2;
 
 type NativeFunction = (...args: (number | bigint)[]) => number | bigint;
 interface FfiModule {
@@ -68,6 +76,7 @@ function bind(ffi: FfiModule): Native {
     readv: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
     setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
     fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+    shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
     __errno_location: { arguments: [], return: 'pointer' },
   });
   const call = (name: string): NativeFunction => {
@@ -76,7 +85,7 @@ function bind(ffi: FfiModule): Native {
     return found;
   };
   const [madvise, writev, readv, setsockopt] = [call('madvise'), call('writev'), call('readv'), call('setsockopt')];
-  const [fcntl, errnoLocation] = [call('fcntl'), call('__errno_location')];
+  const [fcntl, shutdown, errnoLocation] = [call('fcntl'), call('shutdown'), call('__errno_location')];
   const addressOf = (view: Uint8Array) => Number(ffi.getRawPointer(view));
   const orErrno = (result: number | bigint) =>
     Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
@@ -99,6 +108,12 @@ function bind(ffi: FfiModule): Native {
       setsockopt(fd, SOL_SOCKET, SO_RCVBUF, optionAddress, 4);
     },
     dup: (fd) => orErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
+    setBlocking: (fd) => {
+      fcntl(fd, F_SETFL, Number(fcntl(fd, F_GETFL, 0)) & ~O_NONBLOCK);
+    },
+    shutdown: (fd) => {
+      shutdown(fd, SHUT_RDWR);
+    },
   };
 }
 

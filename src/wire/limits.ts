@@ -39,6 +39,14 @@ export const LIMITS = {
   VMDESCRIPTION_MS: 1000,
   /** How long a connection attempt may take (ms). */
   CONNECT_MS: 30_000,
+  /** Data of one multifd packet (bytes): QEMU's buffer is twice a packet's pages. */
+  MULTIFD_PACKET_BYTES: 1024 * 1024,
+  /** How long a destination waits until the main channel and all multifd channels are there and have greeted (ms). */
+  MULTIFD_ARRIVAL_MS: 30_000,
+  /** Connections that a destination bears, while it waits for them, beyond those of the migration. */
+  MULTIFD_STRAY_CONNECTIONS: 16,
+  /** How long a multifd channel may stand still while others wait for it (ms). */
+  MULTIFD_STALL_MS: 60_000,
   /** How long to wait for the destination's SHUT after the last byte was sent (ms). */
   SHUT_MS: 60_000,
 } as const;

@@ -133,7 +133,7 @@ export const CAPABILITIES = {
     summary: 'Send RAM pages over several connections.',
     side: 'both',
     global: 'x-multifd',
-    dataPath: 'multifd channels are not implemented',
+    dataPath: true,
   },
   'dirty-bitmaps': {
     since: '2.12',
@@ -184,10 +184,10 @@ export const CAPABILITIES = {
     requires: ['multifd'],
     excludes: ['background-snapshot', 'xbzrle'],
     needs: '`multifd-compression` none and no TLS',
-    summary: 'Send multifd pages without copying them in the kernel.',
+    summary: 'Send multifd pages without a copy; here, without one in user space: the kernel makes its own.',
     side: 'source',
     global: 'x-zero-copy-send',
-    dataPath: 'multifd channels are not implemented',
+    dataPath: true,
   },
   'postcopy-preempt': {
     since: '7.1',

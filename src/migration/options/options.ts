@@ -52,6 +52,12 @@ export interface ThrottleParameters {
 export interface MigrationOptionsSnapshot extends LiveParameters {
   readonly capabilities: CapabilitySet;
   readonly zeroPageDetection: ParameterValue<'zero-page-detection'>;
+  readonly multifd: {
+    readonly channels: number;
+    readonly compression: ParameterValue<'multifd-compression'>;
+    /** Of that compression. */
+    readonly level: number;
+  };
   readonly properties: PropertyValues;
 }
 
@@ -140,6 +146,11 @@ export class MigrationOptions {
       ...this.liveParameters(),
       capabilities: Object.freeze({ ...capabilities }),
       zeroPageDetection: parameters['zero-page-detection'],
+      multifd: {
+        channels: parameters['multifd-channels'],
+        compression: parameters['multifd-compression'],
+        level: parameters[parameters['multifd-compression'] === 'zlib' ? 'multifd-zlib-level' : 'multifd-zstd-level'],
+      },
       properties: Object.freeze({ ...properties }),
     });
   }

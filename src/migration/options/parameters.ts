@@ -3,6 +3,7 @@
  * and documentation follow. The order of the rows is QEMU's. Relations between parameters are in `parameter-checks.ts`.
  */
 
+import { HarnessError } from '../../base/errors.ts';
 import * as kinds from '../../base/kinds.ts';
 import {
   arrayOf,
@@ -25,7 +26,7 @@ interface Range {
 interface ParameterRow<T> {
   readonly kind: Kind<T>;
   /** The value before anyone sets it; undefined means unset, and then it is not reported. */
-  readonly initial: T | undefined;
+  readonly initial: NoInfer<T> | undefined;
   readonly unit?: string;
   /** First QEMU release that has it. */
   readonly since: string;
@@ -60,6 +61,19 @@ const bitmapMappingKind = arrayOf(
     ),
   }),
 );
+
+const methodKind = enumOf(['none', 'zlib', 'zstd']);
+const ACCELERATORS: readonly unknown[] = ['qpl', 'uadk', 'qatzip'];
+
+/** The kind of `multifd-compression`. A QEMU built without an accelerator refuses its name in the same words, without the reason. */
+const compressionKind: Kind<KindValue<typeof methodKind>> = {
+  name: methodKind.name,
+  parse: (value, path) => {
+    if (!ACCELERATORS.includes(value)) return methodKind.parse(value, path);
+    const text = `Parameter 'multifd-compression' does not accept value '${value}': this build has no such accelerator`;
+    throw new HarnessError('qmp/generic', { text });
+  },
+};
 
 /** The parsed value of `block-bitmap-mapping`. */
 export type BitmapMapping = KindValue<typeof bitmapMappingKind>;
@@ -256,7 +270,7 @@ export const PARAMETERS = {
     applies: 'at start',
     range: between(1, 255),
     summary: 'Number of multifd connections; must be the same on both sides.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'xbzrle-cache-size': row({
     kind: kinds.size,
@@ -292,14 +306,14 @@ export const PARAMETERS = {
     effect: 'effective',
   }),
   'multifd-compression': row({
-    kind: enumOf(['none', 'zlib', 'zstd']),
+    kind: compressionKind,
     initial: 'none',
     since: '5.0',
     side: 'both',
     global: 'multifd-compression',
     applies: 'at start',
     summary: 'Compression of the multifd connections; must be the same on both sides.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'multifd-zlib-level': row({
     kind: kinds.uint8,
@@ -310,7 +324,7 @@ export const PARAMETERS = {
     applies: 'at start',
     range: between(0, 9),
     summary: 'Level of zlib compression.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'multifd-qatzip-level': row({
     kind: kinds.uint8,
@@ -332,7 +346,7 @@ export const PARAMETERS = {
     applies: 'at start',
     range: between(0, 20),
     summary: 'Level of zstd compression.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'block-bitmap-mapping': row({
     kind: bitmapMappingKind,

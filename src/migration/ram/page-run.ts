@@ -8,6 +8,7 @@
 
 import type { RamBlock } from '../../hw/ram.ts';
 import { ERRNO, native } from '../../threads/native.ts';
+import { IovecArray } from '../../threads/segments.ts';
 import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
 import type { StreamReader } from '../transport/stream-reader.ts';
 
@@ -143,24 +144,5 @@ export class PageRunReader {
     }
     this.#reader.pushBack(pieces);
     if (touched > 0) block.scrub(page, touched);
-  }
-}
-
-/** An iovec array filled without BigInt: u64 pairs as two 32-bit halves. */
-class IovecArray {
-  readonly #words: Uint32Array;
-  readonly address: number;
-
-  constructor(count: number) {
-    this.#words = new Uint32Array(new SharedArrayBuffer(count * 16));
-    this.address = native?.addressOf(new Uint8Array(this.#words.buffer)) ?? 0;
-  }
-
-  set(index: number, address: number, length: number): void {
-    const at = index * 4;
-    const high = Math.floor(address / LOW);
-    this.#words[at] = address - high * LOW;
-    this.#words[at + 1] = high;
-    this.#words[at + 2] = length;
   }
 }

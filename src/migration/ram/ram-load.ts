@@ -11,18 +11,29 @@ import { applyXbzrle } from './xbzrle.ts';
 const LOW = 2 ** 32;
 const RECORD = 'RAM record';
 
+/** Other channels that bring pages, and the points where they and the main channel wait for each other. */
+export interface RamSync {
+  /** A MULTIFD_FLUSH record. */
+  flush(): Promise<void>;
+  /** The end marker of a section. */
+  sectionEnd(): Promise<void>;
+}
+
 /** Loads RAM records into the machine's blocks, found by name. */
 export class RamLoader {
   readonly #reader: StreamReader;
   readonly #blocks: ReadonlyMap<string, RamBlock>;
   readonly #runs: PageRunReader;
+  readonly #sync: RamSync | undefined;
   #previous: RamBlock | undefined;
   /** Pages loaded so far, for progress. */
   normalPages = 0;
   zeroPages = 0;
 
-  constructor(reader: StreamReader, blocks: readonly RamBlock[]) {
+  /** Without `sync`, all pages come over this reader and sync records mean nothing. */
+  constructor(reader: StreamReader, blocks: readonly RamBlock[], sync?: RamSync) {
     this.#reader = reader;
+    this.#sync = sync;
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
     this.#runs = new PageRunReader(reader);
   }
@@ -39,14 +50,15 @@ export class RamLoader {
       reader.skipStaged(8);
       if (this.#isStagedNext(flags, offset)) continue;
       const kind = flags & ~RAM_FLAG.CONTINUE;
-      if (kind === RAM_FLAG.EOS) return;
+      if (kind === RAM_FLAG.EOS) return this.#sync?.sectionEnd();
       if (kind === RAM_FLAG.ZERO) await this.#zeroPage(at, flags, offset);
       else if (kind === RAM_FLAG.PAGE) {
         const block = await this.#block(at, flags, offset);
         this.normalPages += await this.#runs.load(block, offset / PAGE_SIZE);
       } else if (kind === RAM_FLAG.XBZRLE) await this.#xbzrlePage(at, flags, offset);
       else if (kind === RAM_FLAG.MEM_SIZE) await this.#blockList(at, offset);
-      else if (kind !== RAM_FLAG.MULTIFD_FLUSH) throw this.#badFlags(at, flags);
+      else if (kind === RAM_FLAG.MULTIFD_FLUSH) await this.#sync?.flush();
+      else throw this.#badFlags(at, flags);
     }
   }
 

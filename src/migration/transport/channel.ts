@@ -3,7 +3,7 @@
  * source and destination know of a transport.
  */
 
-import type { PageBatch } from '../../hw/ram.ts';
+import type { GatherList } from '../../threads/segments.ts';
 
 /** The writing end. Small writes are gathered; pages go out straight from guest RAM. */
 export interface ByteSink {
@@ -12,7 +12,7 @@ export interface ByteSink {
   /** Gathers `bytes` (copied); flushes by itself when the gather buffer is full. Throws `transport/closed`. */
   write(bytes: Uint8Array): Promise<void>;
   /** Writes records and pages without copying them; resolves when the batch may be reused. Throws `transport/closed`. */
-  writeBatch(batch: PageBatch): Promise<void>;
+  writeBatch(batch: GatherList): Promise<void>;
   /** Hands everything gathered to the kernel. */
   flush(): Promise<void>;
 }
@@ -35,6 +35,11 @@ export interface Channel {
   readonly bidirectional: boolean;
   readonly sink: ByteSink;
   readonly source: ByteSource;
+  /**
+   * Gives the connection away, for a thread that blocks on it: a descriptor of its own, which the caller closes. This
+   * channel is dead afterwards. -1, and nothing happens, where that cannot be done; absent for other kinds of channels.
+   */
+  handOver?(): number;
   /** Ends it in good order: what was written reaches the peer. */
   close(): Promise<void>;
   /** Ends it at once; pending reads and writes fail with `transport/closed`. */

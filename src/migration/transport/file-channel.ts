@@ -2,7 +2,7 @@
 
 import { type FileHandle, open } from 'node:fs/promises';
 import { HarnessError, messageOf } from '../../base/errors.ts';
-import type { PageBatch } from '../../hw/ram.ts';
+import type { GatherList } from '../../threads/segments.ts';
 import type { ByteSink, ByteSource, Channel } from './channel.ts';
 
 const GATHER_BYTES = 32_768;
@@ -76,7 +76,7 @@ class FileChannel implements Channel, ByteSink, ByteSource {
     this.#used = 0;
   }
 
-  async writeBatch(batch: PageBatch): Promise<void> {
+  async writeBatch(batch: GatherList): Promise<void> {
     await this.flush();
     const views: Uint8Array[] = [];
     for (let index = 0; index < batch.entryCount; index++) views.push(batch.view(index));

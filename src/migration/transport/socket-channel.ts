@@ -5,8 +5,8 @@
 
 import net from 'node:net';
 import { HarnessError, messageOf } from '../../base/errors.ts';
-import type { PageBatch } from '../../hw/ram.ts';
 import { ERRNO, native } from '../../threads/native.ts';
+import type { GatherList } from '../../threads/segments.ts';
 import type { ByteSink, ByteSource, Channel } from './channel.ts';
 
 const GATHER_BYTES = 32_768;
@@ -91,6 +91,15 @@ class SocketChannel implements Channel {
     this.sink = new SocketSink(socket, this.#state, fd);
     this.source =
       landing === undefined ? new EventSource(socket, this.#state) : new NativeSource(socket, this.#state, fd, landing);
+  }
+
+  handOver(): number {
+    const fd = descriptorOf(this.#socket);
+    const copy = fd < 0 ? -1 : (native?.dup(fd) ?? -1);
+    if (copy < 0) return -1;
+    native?.setBlocking(copy); // of both, but this one does nothing any more
+    this.destroy('it was given away');
+    return copy;
   }
 
   async close(): Promise<void> {
@@ -199,7 +208,7 @@ export class SocketSink implements ByteSink {
     if (done < length) await this.#send(this.#gather.slice(done, length));
   }
 
-  async writeBatch(batch: PageBatch): Promise<void> {
+  async writeBatch(batch: GatherList): Promise<void> {
     if (this.#used > 0) await this.flush();
     if (native === undefined || this.#fd < 0) {
       await this.#sendViews(batch, 0, Number.POSITIVE_INFINITY);
@@ -237,7 +246,7 @@ export class SocketSink implements ByteSink {
   }
 
   /** Writes about `limit` bytes of entries from `index` on through libuv; returns the entry after the last one written. */
-  async #sendViews(batch: PageBatch, index: number, limit: number): Promise<number> {
+  async #sendViews(batch: GatherList, index: number, limit: number): Promise<number> {
     this.#state.check();
     let next = index;
     let bytes = 0;

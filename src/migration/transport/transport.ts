@@ -16,7 +16,7 @@ import { acceptSocket, connectSocket } from './socket-channel.ts';
 export interface Listener {
   /** For query-migrate; with the real port. Undefined for exec and file. */
   readonly socketAddress: SocketAddress | undefined;
-  /** The first connection; further ones are refused. Rejects with `transport/closed` once `close` was called. */
+  /** The next connection. Those beyond the number expected are refused. Rejects with `transport/closed` once `close` was called. */
   accept(): Promise<Channel>;
   /** Stops listening and removes a unix socket's file. The accepted channel lives on. */
   close(): Promise<void>;
@@ -25,6 +25,11 @@ export interface Listener {
 /** True for transports whose channel can carry a return path. */
 export function isBidirectional(address: Address): boolean {
   return address.kind !== 'file';
+}
+
+/** True for transports that can be connected to more than once. */
+export function isMultiChannel(address: Address): boolean {
+  return address.kind === 'tcp' || address.kind === 'unix';
 }
 
 /** Opens the sending end. Rejects with `transport/connect` or `transport/open`. */
@@ -55,17 +60,17 @@ async function connected(uri: string, target: net.NetConnectOpts, signal: AbortS
   }
 }
 
-/** Opens the receiving end. Rejects with `transport/listen` or `transport/open`. */
-export async function openIncoming(address: Address): Promise<Listener> {
+/** Opens the receiving end for this many connections. Rejects with `transport/listen` or `transport/open`. */
+export async function openIncoming(address: Address, connections = 1): Promise<Listener> {
   switch (address.kind) {
     case 'exec':
       return ready(await openExec(address.command, address.uri));
     case 'file':
       return ready(await openFile(address));
     case 'tcp':
-      return listenTcp(address);
+      return listenTcp(address, connections);
     case 'unix':
-      return listenUnix(address);
+      return listenUnix(address, connections);
     default:
       return address satisfies never;
   }
@@ -75,35 +80,47 @@ function ready(channel: Channel): Listener {
   return { socketAddress: undefined, accept: async () => channel, close: async () => undefined };
 }
 
-async function listenTcp(address: Address & { kind: 'tcp' }): Promise<Listener> {
+async function listenTcp(address: Address & { kind: 'tcp' }, connections: number): Promise<Listener> {
   const host = address.host === '' || address.host === '0' ? undefined : address.host;
   for (let port = address.port; ; port++) {
     try {
-      return await listen(address.uri, { port, ...(host === undefined ? {} : { host }) });
+      return await listen(address.uri, { port, ...(host === undefined ? {} : { host }) }, connections);
     } catch (error) {
       if (port >= address.lastPort) throw error;
     }
   }
 }
 
-async function listenUnix(address: Address & { kind: 'unix' }): Promise<Listener> {
+async function listenUnix(address: Address & { kind: 'unix' }, connections: number): Promise<Listener> {
   // QEMU replaces an existing socket file; anything else at that path stays.
   const found = await lstat(address.path).catch(() => undefined);
   if (found?.isSocket()) await unlink(address.path);
-  return listen(address.uri, { path: address.path });
+  return listen(address.uri, { path: address.path }, connections);
 }
 
-async function listen(uri: string, options: net.ListenOptions): Promise<Listener> {
-  const accepting = Promise.withResolvers<Channel>();
-  accepting.promise.catch(() => undefined); // nobody may be waiting when it is closed
-  let taken = false;
+async function listen(uri: string, options: net.ListenOptions, connections: number): Promise<Listener> {
+  // Accepted and asked for, whichever comes first.
+  const places: PromiseWithResolvers<Channel>[] = [];
+  const place = (index: number): PromiseWithResolvers<Channel> => {
+    while (places.length <= index) {
+      const next = Promise.withResolvers<Channel>();
+      next.promise.catch(() => undefined); // nobody may be waiting when it is closed
+      places.push(next);
+    }
+    return places[index]!;
+  };
+  let arrived = 0;
+  let asked = 0;
+  let closed = false;
+  const waiting = new Set<Channel>();
   const server = net.createServer({ pauseOnConnect: true }, (socket) => {
-    if (taken) {
+    if (arrived === connections || closed) {
       socket.destroy();
       return;
     }
-    taken = true;
-    accepting.resolve(acceptSocket(socket, uri));
+    const channel = acceptSocket(socket, uri);
+    if (arrived >= asked) waiting.add(channel);
+    place(arrived++).resolve(channel);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
@@ -114,9 +131,18 @@ async function listen(uri: string, options: net.ListenOptions): Promise<Listener
   const bound = server.address();
   return {
     socketAddress: socketAddressOf(bound),
-    accept: () => accepting.promise,
+    accept: async () => {
+      if (closed) throw new HarnessError('transport/closed', { uri, at: 0, why: 'stopped listening' });
+      const channel = await place(asked++).promise;
+      waiting.delete(channel);
+      return channel;
+    },
     close: async () => {
-      accepting.reject(new HarnessError('transport/closed', { uri, at: 0, why: 'stopped listening' }));
+      closed = true;
+      for (const { reject } of places)
+        reject(new HarnessError('transport/closed', { uri, at: 0, why: 'stopped listening' }));
+      for (const channel of waiting) channel.destroy('nobody took it');
+      waiting.clear();
       server.close(); // its callback would wait for the accepted channel, which lives on
       if (typeof bound === 'string') removeQuietly(bound);
     },

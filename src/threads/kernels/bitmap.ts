@@ -170,3 +170,30 @@ export function firstSet(bitmap: u32, first: f64, count: f64): f64 {
   }
   return <f64>end;
 }
+
+/**
+ * Moves pending pages from `first` on, at most `limit`, into the list of u32 page numbers at `out`; returns how many. A
+ * page never written gets bit 31, because it is zero without looking.
+ */
+export function takeList(pending: u32, written: u32, first: f64, end: f64, limit: u32, out: u32): u32 {
+  let page = <u32>first;
+  const last = <u32>end;
+  let count: u32 = 0;
+  while (page < last && count < limit) {
+    const at = (page >> 5) << 2;
+    const bits = load<u32>(pending + at) >> (page & 31);
+    if (bits == 0) {
+      page = (page | 31) + 1;
+      while (page + 64 <= last && load<u64>(pending + ((page >> 5) << 2)) == 0) page += 64;
+      continue;
+    }
+    page += ctz(bits);
+    const bit = <u32>1 << (page & 31);
+    store<u32>(pending + at, load<u32>(pending + at) & ~bit);
+    const unwritten = (load<u32>(written + at) & bit) == 0;
+    store<u32>(out + (count << 2), unwritten ? page | 0x80000000 : page);
+    count++;
+    page++;
+  }
+  return count;
+}

@@ -1,0 +1,187 @@
+/**
+ * Which connection is what (spec/wire.md §5.1, §5.6): the main channel begins with the stream's magic, a multifd channel
+ * with its greeting; they arrive in any order, and the main channel says nothing before all are there. A connection that
+ * says nothing at all holds nothing up: what counts is that main and every channel arrive in time.
+ */
+
+import type { Clock } from '../../base/clock.ts';
+import { HarnessError } from '../../base/errors.ts';
+import { LIMITS } from '../../wire/limits.ts';
+import { MULTIFD_HELLO, MULTIFD_MAGIC, MULTIFD_VERSION } from '../../wire/multifd.ts';
+import { STREAM_MAGIC } from '../../wire/stream.ts';
+import type { Channel } from '../transport/channel.ts';
+import type { Listener } from '../transport/transport.ts';
+
+/** Longest piece that one read of a source may bring while a greeting is incomplete. */
+const READ_BYTES = 65_536;
+
+/** A connection that has said what it is, with what came behind its greeting. */
+export interface Arrival {
+  readonly channel: Channel;
+  /** Bytes that were read and belong to what follows. */
+  readonly rest: Uint8Array;
+}
+
+/** The connections of one incoming migration. */
+export interface Arrivals {
+  readonly main: Arrival;
+  /** By channel id. */
+  readonly channels: readonly Arrival[];
+}
+
+/** What is waited for. */
+export interface ArrivalOptions {
+  readonly listener: Listener;
+  readonly uri: string;
+  /** Number of multifd channels. */
+  readonly count: number;
+  /** This machine's UUID; undefined counts as zeros. */
+  readonly uuid: Uint8Array | undefined;
+  readonly clock: Clock;
+  /** From the first connection on (ms). */
+  readonly arrivalMs?: number;
+}
+
+/**
+ * Accepts connections until the main channel and all `count` channels have said what they are. Rejects at the first that
+ * is foreign, wrong or there twice, and with `transport/timeout` that says who is missing; all are closed then.
+ */
+export async function awaitArrivals(options: ArrivalOptions): Promise<Arrivals> {
+  const roll = new RollCall(options);
+  try {
+    return await roll.complete();
+  } finally {
+    roll.dismiss();
+  }
+}
+
+class RollCall {
+  readonly #options: ArrivalOptions;
+  readonly #done = Promise.withResolvers<Arrivals>();
+  readonly #patience = new AbortController();
+  readonly #unknown = new Set<Channel>();
+  readonly #channels: (Arrival | undefined)[];
+  #main: Arrival | undefined;
+  #accepted = 0;
+  #over = false;
+
+  constructor(options: ArrivalOptions) {
+    this.#options = options;
+    this.#channels = Array.from({ length: options.count }, () => undefined);
+  }
+
+  complete(): Promise<Arrivals> {
+    this.#acceptNext();
+    return this.#done.promise;
+  }
+
+  /** After success the silent ones go, after failure everybody. */
+  dismiss(): void {
+    this.#patience.abort();
+    const complete = this.#over;
+    this.#over = true;
+    const all = complete ? [] : [this.#main, ...this.#channels].flatMap((arrival) => arrival?.channel ?? []);
+    for (const channel of [...this.#unknown, ...all]) channel.destroy('not all connections of the migration came');
+  }
+
+  #acceptNext(): void {
+    this.#options.listener.accept().then(
+      (channel) => this.#arrived(channel),
+      (error) => this.#done.reject(error),
+    );
+  }
+
+  #arrived(channel: Channel): void {
+    if (this.#over) {
+      channel.destroy('more connections than the migration has');
+      this.#acceptNext();
+      return;
+    }
+    this.#accepted += 1;
+    if (this.#accepted === 1) this.#startPatience();
+    this.#unknown.add(channel);
+    this.#identify(channel, this.#accepted).catch((error) => this.#done.reject(error));
+    if (this.#accepted < this.#options.count + 1 + LIMITS.MULTIFD_STRAY_CONNECTIONS) this.#acceptNext();
+  }
+
+  async #identify(channel: Channel, ordinal: number): Promise<void> {
+    const section = `connection ${ordinal}`;
+    const { bytes, length } = await beginning(channel, section);
+    if (this.#over) return;
+    this.#unknown.delete(channel);
+    const magic = new DataView(bytes.buffer).getUint32(0);
+    if (magic === STREAM_MAGIC) {
+      const again = this.#main !== undefined;
+      if (again) throw bad(section, 'magic', 0, 'one main channel', 'a second one');
+      this.#main = { channel, rest: bytes.slice(0, length) };
+    } else {
+      const id = this.#greeting(bytes, section);
+      this.#channels[id] = { channel, rest: bytes.slice(MULTIFD_HELLO.size, length) };
+    }
+    this.#finishIfComplete();
+  }
+
+  /** The checked channel id. */
+  #greeting(bytes: Uint8Array, section: string): number {
+    const { magic, version, uuid, id } = MULTIFD_HELLO.decode(bytes);
+    const at = (field: string, offset: number, expected: string, actual: string) =>
+      bad(`greeting of ${section}`, field, offset, expected, actual);
+    const either = `0x${STREAM_MAGIC.toString(16)} (main channel) or 0x${MULTIFD_MAGIC.toString(16)} (multifd channel)`;
+    if (magic !== MULTIFD_MAGIC) throw at('magic', 0, either, `0x${magic.toString(16)}`);
+    if (version !== MULTIFD_VERSION) throw at('version', 4, `${MULTIFD_VERSION}`, `${version}`);
+    const own = this.#options.uuid ?? new Uint8Array(16);
+    if (Buffer.compare(own, uuid) !== 0) {
+      throw at(`uuid of multifd channel ${id}`, 8, Buffer.from(own).toString('hex'), Buffer.from(uuid).toString('hex'));
+    }
+    const { count } = this.#options;
+    if (id >= count) throw at('channel id', 24, `0 to ${count - 1}`, `${id}`);
+    if (this.#channels[id] !== undefined) throw at('channel id', 24, 'one that is not there yet', `${id} again`);
+    return id;
+  }
+
+  #finishIfComplete(): void {
+    const channels = this.#channels.filter((arrival) => arrival !== undefined);
+    if (this.#main === undefined || channels.length < this.#options.count) return;
+    this.#over = true;
+    this.#done.resolve({ main: this.#main, channels });
+  }
+
+  #startPatience(): void {
+    const { clock, uri, arrivalMs = LIMITS.MULTIFD_ARRIVAL_MS } = this.#options;
+    clock.sleep(arrivalMs, this.#patience.signal).then(
+      () => {
+        const missing = this.#channels.flatMap((arrival, id) => (arrival === undefined ? [id] : []));
+        const parts = [
+          ...(this.#main === undefined ? ['the main channel'] : []),
+          ...(missing.length === 0 ? [] : [`multifd channel ${missing.join(', ')} of ${this.#options.count}`]),
+        ];
+        const what = `${parts.join(' and ')} (${this.#accepted} connections came, ${this.#unknown.size} said nothing)`;
+        this.#done.reject(new HarnessError('transport/timeout', { uri, what, waitedMs: arrivalMs }));
+      },
+      () => undefined, // everybody is there, or it failed
+    );
+  }
+}
+
+/** The first bytes: enough to know what it is, and all of a greeting. */
+async function beginning(channel: Channel, section: string): Promise<{ bytes: Uint8Array; length: number }> {
+  const bytes = new Uint8Array(MULTIFD_HELLO.size + READ_BYTES);
+  const view = new DataView(bytes.buffer);
+  let length = 0;
+  while (length < 4 || (length < MULTIFD_HELLO.size && view.getUint32(0) !== STREAM_MAGIC)) {
+    const count = await channel.source.read(bytes.subarray(length));
+    if (count === 0) {
+      const hint = 'the sender closed this connection; look for its own error';
+      const [field, needed] = [MULTIFD_HELLO.fieldAt(length), MULTIFD_HELLO.size - length];
+      const details = { at: length, section: `greeting of ${section}`, field, needed, available: 0, hint };
+      throw new HarnessError('stream/truncated', details);
+    }
+    length += count;
+    if (length >= 4 && ![STREAM_MAGIC, MULTIFD_MAGIC].includes(view.getUint32(0))) break; // foreign: no need for more
+  }
+  return { bytes, length };
+}
+
+function bad(section: string, field: string, at: number, expected: string, actual: string): HarnessError {
+  return new HarnessError('stream/bad-value', { at, section, field, expected, actual });
+}

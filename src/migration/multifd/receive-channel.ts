@@ -1,0 +1,145 @@
+/**
+ * What one receiving channel does: reads its packets into RAM, and stops at each SYNC until the main channel got there as
+ * well. In a worker it blocks, on a socket of its own; without native calls it takes turns with everything else.
+ */
+
+import { HarnessError } from '../../base/errors.ts';
+import type { RamShare } from '../../hw/ram.ts';
+import { RamWindow } from '../../hw/ram-window.ts';
+import { ERRNO, native } from '../../threads/native.ts';
+import { Rendezvous, type RendezvousShare } from '../../threads/rendezvous.ts';
+import type { Segments } from '../../threads/segments.ts';
+import { Tally } from '../../threads/tally.ts';
+import type { ByteSource } from '../transport/channel.ts';
+import type { MultifdMethod } from './compression.ts';
+import { PacketReader, type PacketStep, type PacketSteps } from './packet-reader.ts';
+
+/** Slot of a channel's tally. */
+export const RECEIVED = { BYTES: 0, SLOTS: 1 } as const;
+
+/** What a receiving channel is started with. */
+export interface ReceiveChannelData {
+  /** Names the channel in errors. */
+  readonly name: string;
+  readonly uri: string;
+  readonly index: number;
+  readonly blocks: readonly RamShare[];
+  readonly method: MultifdMethod;
+  readonly rendezvous: RendezvousShare;
+  readonly tally: SharedArrayBuffer;
+  /** Bytes that were read together with the greeting. */
+  readonly rest: Uint8Array;
+}
+
+/** What both drivers share: the reader, and the few bytes that came with the greeting. */
+class ReceiveChannel {
+  readonly steps: PacketSteps;
+  readonly rendezvous: Rendezvous;
+  readonly #tally: Tally;
+  #rest: Uint8Array;
+
+  constructor(data: ReceiveChannelData) {
+    const windows = data.blocks.map((share) => new RamWindow(share));
+    this.steps = new PacketReader({ name: data.name, windows, method: data.method }).steps();
+    this.rendezvous = new Rendezvous(data.rendezvous);
+    this.#tally = new Tally(data.tally);
+    this.#rest = data.rest;
+  }
+
+  /** Moves what was read before into `into`; returns how many bytes. */
+  takeRest(into: Segments): number {
+    let moved = 0;
+    for (let index = 0; index < into.entryCount && this.#rest.length > 0; index++) {
+      const target = into.view(index);
+      const piece = this.#rest.subarray(0, target.length);
+      target.set(piece);
+      moved += piece.length;
+      this.#rest = this.#rest.subarray(piece.length);
+    }
+    return moved;
+  }
+
+  counted(bytes: number): number {
+    this.#tally.add(RECEIVED.BYTES, bytes);
+    return bytes;
+  }
+}
+
+/** Receives until the connection ends between two packets, blocking this thread. Throws `stream/…` and `transport/closed`. */
+export function receiveBlocking(data: ReceiveChannelData & { readonly fd: number }, ready: () => void): void {
+  const channel = new ReceiveChannel(data);
+  ready();
+  let step = channel.steps.next();
+  while (step.done !== true) step = channel.steps.next(answer(step.value));
+  channel.rendezvous.leave(data.index);
+
+  function answer(wish: PacketStep): number {
+    if (wish.kind === 'sync') return channel.rendezvous.arrive(data.index) ? 1 : 0;
+    const rest = channel.takeRest(wish.into);
+    return channel.counted(readAll(data, wish.into, rest));
+  }
+}
+
+/** As `receiveBlocking`, over a channel of this thread. */
+export async function receiveInTurns(data: ReceiveChannelData, source: ByteSource): Promise<void> {
+  const channel = new ReceiveChannel(data);
+  const surplus = new SmallReads(source);
+  let step = channel.steps.next();
+  while (step.done !== true) {
+    const wish = step.value;
+    if (wish.kind === 'sync') {
+      step = channel.steps.next((await channel.rendezvous.arriveLater(data.index)) ? 1 : 0);
+      continue;
+    }
+    const rest = channel.takeRest(wish.into);
+    step = channel.steps.next(channel.counted(await surplus.fill(wish.into, rest)));
+  }
+  channel.rendezvous.leave(data.index);
+}
+
+function readAll({ fd, uri }: { fd: number; uri: string }, into: Segments, already: number): number {
+  let index = into.advance(0, already);
+  let got = already;
+  while (index < into.entryCount) {
+    const result = native?.readv(fd, into.iovAddress + index * 16, into.entryCount - index) ?? 0;
+    if (result === 0) return got;
+    if (result > 0) {
+      index = into.advance(index, result);
+      got += result;
+    } else if (result !== -ERRNO.EINTR) {
+      throw new HarnessError('transport/closed', { uri, at: got, why: `read failed with errno ${-result}` });
+    }
+  }
+  return got;
+}
+
+/** A source's reads may bring more than was asked for here (see ByteSource); what is too much waits for the next. */
+class SmallReads {
+  readonly #source: ByteSource;
+  readonly #buffer = new Uint8Array(65_536);
+  #have: Uint8Array = new Uint8Array(0);
+
+  constructor(source: ByteSource) {
+    this.#source = source;
+  }
+
+  /** Fills all of `into` behind the first `already` bytes; returns what is filled, less only at the end. */
+  async fill(into: Segments, already: number): Promise<number> {
+    let index = into.advance(0, already);
+    let got = already;
+    while (index < into.entryCount) {
+      if (this.#have.length === 0) {
+        const count = await this.#source.read(this.#buffer);
+        if (count === 0) return got;
+        this.#have = this.#buffer.subarray(0, count);
+      }
+      const target = into.view(index);
+      const piece = this.#have.subarray(0, target.length);
+      target.set(piece);
+      this.#have = this.#have.subarray(piece.length);
+      index = into.advance(index, piece.length);
+      got += piece.length;
+    }
+    return got;
+  }
+}

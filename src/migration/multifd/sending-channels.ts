@@ -1,0 +1,236 @@
+/**
+ * The source's side of all channels: connects them, hands each its packets through a lane, and makes them wait for each
+ * other (spec/wire.md §5.4, §5.6). A channel is a thread with a socket of its own; without native calls its work is
+ * done in turns on this thread.
+ */
+
+import { HarnessError } from '../../base/errors.ts';
+import type { RamShare } from '../../hw/ram.ts';
+import { Bell } from '../../threads/bell.ts';
+import { LaneWriter } from '../../threads/lane.ts';
+import { Tally } from '../../threads/tally.ts';
+import { LIMITS } from '../../wire/limits.ts';
+import { MULTIFD_HELLO, MULTIFD_MAGIC, MULTIFD_VERSION, PACKET_PAGES, RAM_PACKET_BYTES } from '../../wire/multifd.ts';
+import { PAGE_SIZE } from '../../wire/ram.ts';
+import type { Address } from '../transport/address.ts';
+import type { Channel } from '../transport/channel.ts';
+import { openOutgoing } from '../transport/transport.ts';
+import { ChannelThread } from './channel-thread.ts';
+import type { MultifdMethod } from './compression.ts';
+import { ENTRY, ENTRY_KIND, SENT, type SendChannelData, sendInTurns } from './send-channel.ts';
+
+/** Packets that wait in a lane at most: enough that a thread never waits for the next. */
+const LANE_DEPTH = 4;
+/** How often somebody who waits looks whether a channel stands still (ms). */
+const LOOK_MS = 250;
+
+/** How the channels are to be. */
+export interface SendingOptions {
+  readonly address: Address;
+  readonly count: number;
+  /** 16 bytes; undefined when none was configured. */
+  readonly uuid: Uint8Array | undefined;
+  readonly blocks: readonly RamShare[];
+  readonly method: MultifdMethod;
+  /** Of the method. */
+  readonly level: number;
+  /** Channels look for zero pages. */
+  readonly detectZero: boolean;
+  /** Packets as QEMU up to 8.2 has them. */
+  readonly oldLayout: boolean;
+  /** How long a channel may write nothing while others wait for it (ms). */
+  readonly stallMs?: number;
+  readonly signal: AbortSignal;
+}
+
+interface Sender {
+  readonly uri: string;
+  readonly lane: LaneWriter;
+  readonly tally: Tally;
+  readonly thread: ChannelThread;
+}
+
+/** The channels of one outgoing migration. `close` or `destroy` ends them. */
+export class SendingChannels {
+  readonly #bell: Bell;
+  readonly #senders: readonly Sender[];
+  readonly #stallMs: number;
+  #next = 0;
+  #error: Error | undefined;
+
+  /** Connects all channels at once and greets. Rejects with `transport/connect` that names the channel. */
+  static async connect(options: SendingOptions): Promise<SendingChannels> {
+    const channels = await connectAll(options);
+    const bell = new Bell();
+    const numbers = new Tally(1);
+    const senders = await Promise.allSettled(
+      channels.map(async (channel): Promise<Sender> => {
+        const lane = new LaneWriter({ depth: LANE_DEPTH, entryWords: ENTRY.WORDS, bell });
+        const tally = new Tally(SENT.SLOTS);
+        tally.add(SENT.BYTES, MULTIFD_HELLO.size);
+        const { uri } = channel;
+        const { blocks, method, level, detectZero, oldLayout } = options;
+        const data: SendChannelData = {
+          uri,
+          blocks,
+          lane: lane.share,
+          tally: tally.share,
+          numbers: numbers.share,
+          method,
+          level,
+          detectZero,
+          oldLayout,
+        };
+        const thread = await ChannelThread.start({
+          channel,
+          name: uri,
+          worker: 'multifd-send',
+          data,
+          inTurns: () => sendInTurns(data, channel.sink),
+          close: () => lane.close(),
+          onEnd: () => bell.ring(),
+        });
+        return { uri, lane, tally, thread };
+      }),
+    );
+    const started = senders.flatMap((sender) => (sender.status === 'fulfilled' ? [sender.value] : []));
+    const sending = new SendingChannels(bell, started, options.stallMs ?? LIMITS.MULTIFD_STALL_MS);
+    const failure = senders.find((sender) => sender.status === 'rejected');
+    if (failure === undefined) return sending;
+    await sending.destroy();
+    throw failure.reason;
+  }
+
+  private constructor(bell: Bell, senders: readonly Sender[], stallMs: number) {
+    this.#bell = bell;
+    this.#senders = senders;
+    this.#stallMs = stallMs;
+  }
+
+  /** Bytes, data pages and zero pages that all channels sent so far, and how many SYNCs there were behind data. */
+  sent(): { bytes: number; normalPages: number; zeroPages: number; copiedSyncs: number } {
+    const sum = (slot: number) => this.#senders.reduce((total, { tally }) => total + tally.read(slot), 0);
+    return {
+      bytes: sum(SENT.BYTES),
+      normalPages: sum(SENT.NORMAL_PAGES),
+      zeroPages: sum(SENT.ZERO_PAGES),
+      copiedSyncs: sum(SENT.COPIED_SYNCS),
+    };
+  }
+
+  /** The next channel with room for a packet, with the place for its page list; waits until there is one. */
+  async claim(): Promise<{ list: Uint32Array; publish: (blockIndex: number, count: number) => void }> {
+    for (;;) {
+      const seen = this.#bell.count;
+      this.check();
+      for (let step = 0; step < this.#senders.length; step++) {
+        const index = (this.#next + step) % this.#senders.length;
+        const { lane } = this.#senders[index]!;
+        const entry = lane.claim();
+        if (entry === undefined) continue;
+        return {
+          list: entry.subarray(ENTRY.PAGES),
+          publish: (blockIndex, count) => {
+            this.#next = (index + 1) % this.#senders.length;
+            entry[ENTRY.KIND] = ENTRY_KIND.PAGES;
+            entry[ENTRY.BLOCK] = blockIndex;
+            entry[ENTRY.COUNT] = count;
+            lane.publish();
+          },
+        };
+      }
+      await this.#progress(seen);
+    }
+  }
+
+  /** Bytes of packets that were handed over and may still be sent, at most. */
+  get queuedBytes(): number {
+    const packets = this.#senders.reduce((sum, { lane }) => sum + lane.unreleased, 0);
+    return packets * (RAM_PACKET_BYTES + PACKET_PAGES * PAGE_SIZE);
+  }
+
+  /** Waits until a channel has sent a packet, if any has one to send. */
+  async progress(): Promise<void> {
+    const seen = this.#bell.count;
+    this.check();
+    if (this.#senders.some(({ lane }) => lane.unreleased > 0)) await this.#progress(seen);
+  }
+
+  /** Makes every channel say that the others are to be waited for; resolves when all have. */
+  async sync(): Promise<void> {
+    for (const { lane } of this.#senders) {
+      let entry = lane.claim();
+      while (entry === undefined) {
+        await this.progress();
+        entry = lane.claim();
+      }
+      entry[ENTRY.KIND] = ENTRY_KIND.SYNC;
+      lane.publish();
+    }
+    while (this.#senders.some(({ lane }) => lane.unreleased > 0)) await this.progress();
+    this.check();
+  }
+
+  /** Throws what a channel failed with. */
+  check(): void {
+    if (this.#error !== undefined) throw this.#error;
+    const failed = this.#senders.find(({ thread }) => thread.ended);
+    if (failed === undefined) return;
+    throw failed.thread.error ?? new HarnessError('transport/closed', { uri: failed.uri, at: 0, why: 'closed' });
+  }
+
+  /** Ends all channels in good order: what was handed over is sent. */
+  async close(): Promise<void> {
+    await Promise.all(this.#senders.map(({ thread }) => thread.close()));
+  }
+
+  /** Ends all channels at once; whoever waits for them gets `transport/closed`. */
+  async destroy(): Promise<void> {
+    this.#error ??= new HarnessError('transport/closed', {
+      uri: this.#senders[0]?.uri ?? '',
+      at: 0,
+      why: 'the migration is over',
+    });
+    this.#bell.ring();
+    await Promise.all(this.#senders.map(({ thread }) => thread.destroy()));
+  }
+
+  async #progress(seen: number): Promise<void> {
+    const before = this.sent().bytes;
+    const startMs = performance.now();
+    while (this.#bell.count === seen) {
+      await this.#bell.wait(seen, LOOK_MS);
+      this.check();
+      const waitedMs = performance.now() - startMs;
+      if (this.#bell.count !== seen || waitedMs < this.#stallMs || this.sent().bytes !== before) continue;
+      const stuck = this.#senders.find(({ lane }) => lane.unreleased > 0);
+      const what = 'the destination to take a packet';
+      throw new HarnessError('transport/timeout', { uri: stuck?.uri ?? '', what, waitedMs: Math.round(waitedMs) });
+    }
+  }
+}
+
+async function connectAll(options: SendingOptions): Promise<Channel[]> {
+  const { address, count, signal } = options;
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const connecting = Array.from({ length: count }, async (_, id) => {
+    const channel = await openOutgoing({ ...address, uri: `${address.uri} (multifd channel ${id})` }, either);
+    try {
+      const uuid = options.uuid ?? new Uint8Array(16);
+      await channel.sink.write(MULTIFD_HELLO.encode({ magic: MULTIFD_MAGIC, version: MULTIFD_VERSION, uuid, id }));
+      await channel.sink.flush();
+    } catch (error) {
+      channel.destroy('it could not greet');
+      throw error;
+    }
+    return channel;
+  });
+  for (const one of connecting) one.catch((error) => failed.abort(error)); // the others need not go on
+  const ends = await Promise.allSettled(connecting);
+  const refused = ends.some((end) => end.status === 'rejected');
+  const channels = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []));
+  if (!refused) return channels;
+  for (const channel of channels) channel.destroy('another channel could not connect');
+  throw signal.aborted ? signal.reason : failed.signal.reason;
+}

@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { Bell } from '../../src/threads/bell.ts';
+import { LaneReader, LaneWriter } from '../../src/threads/lane.ts';
+
+function lane(depth = 2): { writer: LaneWriter; reader: LaneReader; bell: Bell } {
+  const bell = new Bell();
+  const writer = new LaneWriter({ depth, entryWords: 3, bell });
+  return { writer, reader: new LaneReader(writer.share), bell };
+}
+
+function put(writer: LaneWriter, value: number): void {
+  writer.claim()?.fill(value);
+  writer.publish();
+}
+
+test('entries come in order, in place, and a full ring has no room until one is released', () => {
+  const { writer, reader } = lane();
+  put(writer, 1);
+  put(writer, 2);
+  expect(writer.claim()).toBeUndefined();
+  expect(reader.take()).toEqual(Uint32Array.of(1, 1, 1));
+  expect(writer.claim()).toBeUndefined(); // still in use
+  reader.release();
+  put(writer, 3);
+  expect(reader.take()).toEqual(Uint32Array.of(2, 2, 2));
+  reader.release();
+  expect(reader.take()).toEqual(Uint32Array.of(3, 3, 3));
+  reader.release();
+  expect(writer.unreleased).toBe(0);
+});
+
+test('a closed lane ends after what is in it', () => {
+  const { writer, reader } = lane();
+  put(writer, 7);
+  writer.close();
+  expect(reader.take()?.[0]).toBe(7);
+  reader.release();
+  expect(reader.take()).toBeUndefined();
+});
+
+test('a reader that waits gets the next entry, and a release rings the bell of the writer', async () => {
+  const { writer, reader, bell } = lane();
+  const next = reader.takeLater();
+  put(writer, 5);
+  expect((await next)?.[0]).toBe(5);
+  const seen = bell.count;
+  const rung = bell.wait(seen, 60_000);
+  reader.release();
+  await rung;
+  expect(bell.count).toBe(seen + 1);
+});

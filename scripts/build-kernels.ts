@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 
 /** Kernels that touch guest pages, and so are also needed for RAM above 4 GiB. */
-const PAGE_KERNELS: ReadonlySet<string> = new Set(['pages', 'guest']);
+const PAGE_KERNELS: ReadonlySet<string> = new Set(['pages', 'guest', 'xbzrle']);
 
 /** AssemblyScript's own number for its unfinished wasm64 target. */
 const TARGET_WASM64 = 2;

@@ -1,6 +1,10 @@
-/** Entry of a receiving multifd channel's thread. */
+/** Entry of a thread for receiving multifd channels, one after the other. */
 
 import { type ReceiveChannelData, receiveBlocking } from '../src/migration/multifd/receive-channel.ts';
 import { runWorker } from '../src/threads/worker-port.ts';
 
-await runWorker<ReceiveChannelData & { readonly fd: number }>((data, port) => receiveBlocking(data, port.ready));
+await runWorker((_, port) => {
+  port.ready();
+  // What arrives is what ChannelThread sends.
+  return port.serve((_kind, data) => receiveBlocking(data as ReceiveChannelData & { readonly fd: number }));
+});

@@ -276,6 +276,12 @@ export class RamBlock {
     return count;
   }
 
+  /** True when the page holds nothing but zeros. */
+  isZeroPage(page: number): boolean {
+    const bit = 1 << (page % GROUP);
+    return this.isUnwritten(page) || this.#pages.zeroMask((page - (page % GROUP)) * PAGE_SIZE, bit) !== 0;
+  }
+
   /** Takes the zero pages out of a page list and makes their RAM records. Returns how many pages are left in the list. */
   splitZeroPages(list: Uint32Array, count: number): { left: number; zeros: PageBatch } {
     const slots = this.#slots;

@@ -11,6 +11,7 @@ import type { DestinationDevice } from './device-sections.ts';
 import { connectionsOf, type IncomingPath, openIncomingPath } from './incoming-path.ts';
 import { LedgerRecorder } from './ledger.ts';
 import { StreamLoader } from './loadvm.ts';
+import type { ChannelThreads } from './multifd/channel-threads.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import type { Phase } from './phases.ts';
 import type { VmState } from './savevm.ts';
@@ -37,6 +38,7 @@ export interface DestinationMachine {
 export class DestinationMigration {
   readonly #machine: DestinationMachine;
   readonly #address: Address;
+  readonly #threads: ChannelThreads;
   readonly #status: StatusMachine;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -56,12 +58,14 @@ export class DestinationMigration {
     machine: DestinationMachine;
     address: Address;
     options: MigrationOptions;
+    threads: ChannelThreads;
     status: StatusMachine;
     clock: Clock;
     log: Logger;
   }) {
     this.#machine = deps.machine;
     this.#address = deps.address;
+    this.#threads = deps.threads;
     this.#status = deps.status;
     this.#clock = deps.clock;
     this.#log = deps.log;
@@ -131,6 +135,7 @@ export class DestinationMigration {
       uri: this.#address.uri,
       machine: this.#machine,
       options,
+      threads: this.#threads,
       clock: this.#clock,
     });
     this.#path = path;

@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { awaitArrivals } from './multifd/arrivals.ts';
+import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { ReceivingChannels } from './multifd/receiving-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
 import type { RamSync } from './ram/ram-load.ts';
@@ -36,9 +37,10 @@ export async function openIncomingPath(deps: {
   uri: string;
   machine: { readonly ramBlocks: readonly RamBlock[]; readonly uuid: Uint8Array | undefined };
   options: MigrationOptionsSnapshot;
+  threads: ChannelThreads;
   clock: Clock;
 }): Promise<IncomingPath> {
-  const { listener, uri, machine, options, clock } = deps;
+  const { listener, uri, machine, options, threads, clock } = deps;
   if (!options.capabilities.multifd) {
     const channel = await listener.accept();
     const reader = new StreamReader(channel.source);
@@ -54,6 +56,7 @@ export async function openIncomingPath(deps: {
     uri,
     blocks: machine.ramBlocks.map((block) => block.share),
     method: options.multifd.compression,
+    threads,
     flushEachSection: options.properties['multifd-flush-after-each-section'],
   });
   return {

@@ -2,13 +2,17 @@
 
 import { HarnessError } from '../base/errors.ts';
 import type { RamBlock } from '../hw/ram.ts';
+import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { MultifdRamSaver } from './multifd/multifd-save.ts';
 import { SendingChannels } from './multifd/sending-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
 import { RamSaver } from './ram/ram-save.ts';
 import type { RamSender } from './ram/ram-sender.ts';
+import { XbzrleRates } from './ram/xbzrle-rates.ts';
+import { XbzrleRamSaver } from './ram/xbzrle-save.ts';
 import type { Address } from './transport/address.ts';
 import type { ByteSink } from './transport/channel.ts';
+import type { MigrationInfo } from './vm-control.ts';
 
 /** What query-migrate tells about channels beside the main one. */
 export interface RamPathCounters {
@@ -16,11 +20,17 @@ export interface RamPathCounters {
   readonly missedZeroCopy: number;
 }
 
+const NO_CHANNELS: RamPathCounters = { multifdBytes: 0, missedZeroCopy: 0 };
+
 /** The way RAM goes out. */
 export interface RamPath {
   readonly sender: RamSender;
   /** Bytes on other channels than the main one, and how many zero-copy flushes had to copy. */
   counters(): RamPathCounters;
+  /** What else query-migrate tells about this way. */
+  info(): Pick<MigrationInfo, 'xbzrle-cache'>;
+  /** A period of rates has ended (spec/control.md §7.4). */
+  periodEnds(): void;
   /** Ends what was opened; does nothing the second time. */
   destroy(): Promise<void>;
 }
@@ -31,15 +41,12 @@ export async function openRamPath(deps: {
   options: MigrationOptionsSnapshot;
   address: Address;
   sink: ByteSink;
+  threads: ChannelThreads;
   signal: AbortSignal;
 }): Promise<RamPath> {
-  const { machine, options, address, sink, signal } = deps;
+  const { machine, options, address, sink, threads, signal } = deps;
   const detection = options.zeroPageDetection;
-  if (!options.capabilities.multifd) {
-    const sender = new RamSaver({ blocks: machine.ramBlocks, sink, detectZero: detection !== 'none' });
-    const counters = { multifdBytes: 0, missedZeroCopy: 0 };
-    return { sender, counters: () => counters, destroy: async () => undefined };
-  }
+  if (!options.capabilities.multifd) return mainChannelPath(deps);
   // Node has no MSG_ZEROCOPY: here the capability promises that nothing copies pages before the kernel does, which is so
   // without it as well. What QEMU would refuse is refused (docs/differences.md).
   if (options.capabilities['zero-copy-send'] && address.kind !== 'tcp') {
@@ -57,6 +64,7 @@ export async function openRamPath(deps: {
     level: options.multifd.level,
     detectZero: detection === 'multifd' && !oldStyle,
     oldLayout: oldStyle,
+    threads,
     signal,
   });
   const sender = new MultifdRamSaver({
@@ -73,6 +81,31 @@ export async function openRamPath(deps: {
       const { bytes, copiedSyncs } = channels.sent();
       return { multifdBytes: bytes, missedZeroCopy: zeroCopy ? copiedSyncs : 0 };
     },
+    ...NO_RATES,
     destroy: () => channels.destroy(),
+  };
+}
+
+const NO_RATES = { info: () => ({}), periodEnds: () => undefined };
+
+function mainChannelPath(deps: {
+  machine: { readonly ramBlocks: readonly RamBlock[] };
+  options: MigrationOptionsSnapshot;
+  sink: ByteSink;
+}): RamPath {
+  const { machine, options, sink } = deps;
+  const detectZero = options.zeroPageDetection !== 'none';
+  const base = { counters: () => NO_CHANNELS, destroy: async () => undefined };
+  if (!options.capabilities.xbzrle) {
+    return { ...base, ...NO_RATES, sender: new RamSaver({ blocks: machine.ramBlocks, sink, detectZero }) };
+  }
+  const cacheBytes = options.xbzrleCacheBytes;
+  const sender = new XbzrleRamSaver({ blocks: machine.ramBlocks, sink, detectZero, cacheBytes });
+  const rates = new XbzrleRates(sender.counters);
+  return {
+    ...base,
+    sender,
+    info: () => ({ 'xbzrle-cache': { 'cache-size': cacheBytes, ...rates.info() } }),
+    periodEnds: () => rates.periodEnds(),
   };
 }

@@ -17,6 +17,8 @@ export interface SourceFacts {
   readonly stats: SourceStats;
   readonly ram: RamSender | undefined;
   readonly sections: SectionSaver | undefined;
+  /** What the way that RAM goes has to tell. */
+  readonly ramPath: Pick<MigrationInfo, 'xbzrle-cache'>;
   /** Percent of time taken from the guest; undefined while nothing is taken. */
   readonly throttlePercent: number | undefined;
   /** On machine types that QEMU does not have: what its reply does not have either. */
@@ -48,6 +50,7 @@ export function sourceInfo(facts: SourceFacts): MigrationInfo {
     ...(vfio.length > 0 ? { vfio: { transferred: vfio.reduce((sum, device) => sum + device.transferred, 0) } } : {}),
     ...(throttlePercent === undefined ? {} : { 'cpu-throttle-percentage': throttlePercent }),
     ram: stats.ram({ totalBytes: ram?.totalBytes ?? 0, remainingBytes: ram?.pendingBytes ?? 0, done }),
+    ...facts.ramPath,
     ...(facts.switchover === undefined ? {} : { 'x-switchover': switchoverInfo(facts.switchover, sections) }),
     ...error,
   };

@@ -15,6 +15,7 @@ import type { DirtyPeriod } from './auto-converge.ts';
 import type { SourceDevice } from './device-sections.ts';
 import { GuestThrottle } from './guest-throttle.ts';
 import { type Ledger, LedgerRecorder } from './ledger.ts';
+import type { ChannelThreads } from './multifd/channel-threads.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
@@ -65,6 +66,7 @@ export interface SourceMachine {
 export class SourceMigration {
   readonly #machine: SourceMachine;
   readonly #address: Address;
+  readonly #threads: ChannelThreads;
   readonly #status: StatusMachine;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -100,6 +102,7 @@ export class SourceMigration {
     machine: SourceMachine;
     address: Address;
     options: MigrationOptions;
+    threads: ChannelThreads;
     status: StatusMachine;
     clock: Clock;
     log: Logger;
@@ -107,6 +110,7 @@ export class SourceMigration {
   }) {
     this.#machine = deps.machine;
     this.#address = deps.address;
+    this.#threads = deps.threads;
     this.#status = deps.status;
     this.#clock = deps.clock;
     this.#log = deps.log;
@@ -129,6 +133,7 @@ export class SourceMigration {
       parameters: () => deps.options.liveParameters(),
       bytes: () => this.#bytesWritten,
       channels: () => this.#otherChannels(),
+      periodEnds: () => this.#ramPath?.periodEnds(),
     });
   }
 
@@ -206,6 +211,7 @@ export class SourceMigration {
       ram: this.#ram,
       sections: this.#sections,
       throttlePercent: this.#throttle.percent,
+      ramPath: this.#ramPath?.info() ?? {},
       switchover: this.#machine.machineName === 'none' ? undefined : switchover,
     });
   }
@@ -225,6 +231,7 @@ export class SourceMigration {
       options: this.#options,
       address: this.#address,
       sink,
+      threads: this.#threads,
       signal: this.#abort.signal,
     });
     const ram = this.#ramPath.sender;

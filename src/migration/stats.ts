@@ -53,6 +53,7 @@ export class SourceStats {
   readonly #parameters: () => LiveParameters;
   readonly #bytes: () => number;
   readonly #channels: () => RamPathCounters;
+  readonly #periodEnds: () => void;
 
   /** `bytes` tells how many bytes were handed to all channels so far, `channels` what there was on those beside the main one. */
   constructor(options: {
@@ -60,10 +61,13 @@ export class SourceStats {
     parameters: () => LiveParameters;
     bytes: () => number;
     channels?: () => RamPathCounters;
+    /** Called when a period of rates has ended. */
+    periodEnds?: () => void;
   }) {
     this.#clock = options.clock;
     this.#parameters = options.parameters;
     this.#bytes = options.bytes;
+    this.#periodEnds = options.periodEnds ?? (() => undefined);
     this.#channels = options.channels ?? (() => ({ multifdBytes: 0, missedZeroCopy: 0 }));
     this.startMs = this.#clock.nowMs();
     this.#windowStartMs = this.startMs;
@@ -99,6 +103,7 @@ export class SourceStats {
       sentBytes: this.#bytes() - this.#periodBytes,
     };
     this.#openPeriod(now);
+    this.#periodEnds();
     return period;
   }
 

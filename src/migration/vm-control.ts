@@ -72,10 +72,25 @@ export interface MigrationInfo {
   /** Payload bytes of VFIO devices, when there are any. */
   readonly vfio?: { readonly transferred: number };
   readonly ram?: RamInfo;
+  readonly 'xbzrle-cache'?: XbzrleInfo;
   readonly 'x-switchover'?: SwitchoverInfo;
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];
   readonly 'socket-address'?: readonly SocketAddress[];
+}
+
+/** The `xbzrle-cache` member of query-migrate, while xbzrle is on. */
+export interface XbzrleInfo {
+  /** Bytes. */
+  readonly 'cache-size': bigint;
+  /** Bytes of deltas, and a page for each overflow. */
+  readonly bytes: number;
+  /** Pages found in the cache. */
+  readonly pages: number;
+  readonly 'cache-miss': number;
+  readonly 'cache-miss-rate': number;
+  readonly 'encoding-rate': number;
+  readonly overflow: number;
 }
 
 /** One entry of the `channels` argument of migrate and migrate-incoming (spec/control.md §5.2), already parsed from JSON. */

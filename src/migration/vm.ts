@@ -13,8 +13,10 @@ import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
 import type { StatePlace } from '../hw/vmstate/schema.ts';
+import { native } from '../threads/native.ts';
 import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
 import { DestinationMigration } from './destination.ts';
+import { ChannelThreads } from './multifd/channel-threads.ts';
 import { ObjectRegistry } from './objects/object-registry.ts';
 import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
 import type { MigrationOptions } from './options/options.ts';
@@ -101,6 +103,7 @@ export class Vm implements VmControl {
   readonly #suppressDescription: boolean;
   readonly #listeners = new Set<(event: VmEvent) => void>();
   readonly #exit = Promise.withResolvers<number>();
+  readonly #channelThreads = new ChannelThreads();
   readonly #outgoingStatus = new StatusMachine('source');
   readonly #incomingStatus = new StatusMachine('destination');
   #runState: RunState;
@@ -292,6 +295,7 @@ export class Vm implements VmControl {
       machine: this.#sourceMachine(),
       address,
       options: this.#options,
+      threads: this.#channelThreads,
       status: this.#outgoingStatus,
       clock: this.#clock,
       log: this.#log.child({ side: 'source' }),
@@ -309,6 +313,13 @@ export class Vm implements VmControl {
     if (address.kind === 'file' || address.kind === 'exec') await connecting;
   }
 
+  /** With multifd on, threads are likely to be needed soon. */
+  #prepareChannels(): void {
+    if (!this.#options.isOn('multifd') || native === undefined) return;
+    const end = this.#runState === 'inmigrate' ? 'multifd-receive' : 'multifd-send';
+    this.#channelThreads.prepare(end, this.#options.snapshot().multifd.channels);
+  }
+
   #refuseSingleChannel(address: Address): void {
     if (this.#options.isOn('multifd') && !isMultiChannel(address)) {
       throw refuse('Migration requires multi-channel URIs (e.g. tcp)');
@@ -324,10 +335,12 @@ export class Vm implements VmControl {
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
     const address = addressOf(args);
     this.#refuseSingleChannel(address);
+    this.#prepareChannels();
     const incoming = new DestinationMigration({
       machine: this.#destinationMachine(),
       address,
       options: this.#options,
+      threads: this.#channelThreads,
       status: this.#incomingStatus,
       clock: this.#clock,
       log: this.#log.child({ side: 'destination' }),
@@ -383,6 +396,7 @@ export class Vm implements VmControl {
 
   setCapabilities(list: readonly { readonly capability: string; readonly state: boolean }[]): void {
     this.#options.setCapabilities(list, this.#capabilityContext());
+    this.#prepareChannels();
   }
 
   queryParameters(): Readonly<Record<string, string | number | bigint | boolean | object>> {
@@ -391,6 +405,7 @@ export class Vm implements VmControl {
 
   setParameters(values: Readonly<Record<string, unknown>>): void {
     this.#options.setParameters(values);
+    this.#prepareChannels();
   }
 
   #capabilityContext(): CapabilityContext {
@@ -474,6 +489,7 @@ export class Vm implements VmControl {
     await this.#incoming?.abort('the machine is going away');
     await this.#outgoingWork;
     await this.#incomingLoad; // what it reads goes into RAM until it has ended
+    await this.#channelThreads[Symbol.asyncDispose]();
     await this.#machine[Symbol.asyncDispose]();
   }
 

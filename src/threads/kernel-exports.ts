@@ -90,10 +90,24 @@ export interface RecordsKernel {
   zeroRun(at: number, end: number, page: number, limit: number): number;
 }
 
+/** Exports of xbzrle.wasm and xbzrle64.wasm. */
+export interface XbzrleKernel {
+  /**
+   * Writes to `out` the delta that makes the page at `newPage` from the one at `oldPage`; returns its length, 0 when they are equal, -1
+   * when it would be longer than a page. Behind both pages and behind a page of `out` there are 16 bytes that may be
+   * touched; `masks` has 512 bytes of work space.
+   */
+  encode(oldPage: number, newPage: number, out: number, masks: number): number;
+
+  /** Copies a page. */
+  copyPage(to: number, from: number): void;
+}
+
 /** Every kernel by name. */
 export interface KernelExports {
   readonly bitmap: BitmapKernel;
   readonly guest: GuestKernel;
   readonly pages: PagesKernel;
   readonly records: RecordsKernel;
+  readonly xbzrle: XbzrleKernel;
 }

@@ -108,7 +108,6 @@ class RollCall {
     const section = `connection ${ordinal}`;
     const { bytes, length } = await beginning(channel, section);
     if (this.#over) return;
-    this.#unknown.delete(channel);
     const magic = new DataView(bytes.buffer).getUint32(0);
     if (magic === STREAM_MAGIC) {
       const again = this.#main !== undefined;
@@ -118,6 +117,7 @@ class RollCall {
       const id = this.#greeting(bytes, section);
       this.#channels[id] = { channel, rest: bytes.slice(MULTIFD_HELLO.size, length) };
     }
+    this.#unknown.delete(channel);
     this.#finishIfComplete();
   }
 

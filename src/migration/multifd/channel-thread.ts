@@ -1,24 +1,27 @@
 /**
- * The thread of one channel, and its connection's descriptor. The thread blocks in system calls; what ends it is
- * shutdown(2) on the descriptor, which this side owns and closes when the thread is gone. Without native calls, or for a
+ * The work of one channel, and its connection's descriptor. A thread does it and blocks in system calls; what ends that is
+ * shutdown(2) on the descriptor, which this side owns and closes when the work is over. Without native calls, or for a
  * connection that is not a plain socket, the same work is done in turns on this thread.
  */
 
 import { closeSync } from 'node:fs';
 import { isHarnessError } from '../../base/errors.ts';
-import { ManagedWorker } from '../../threads/managed-worker.ts';
+import type { ManagedWorker } from '../../threads/managed-worker.ts';
 import { native } from '../../threads/native.ts';
-import { workerUrl } from '../../threads/worker-url.ts';
 import type { Channel } from '../transport/channel.ts';
+import type { ChannelEnd, ChannelThreads } from './channel-threads.ts';
+
+/** No deadline: work lasts as long as the migration (ms, as much as a timer can). */
+const WORK_MS = 2 ** 31 - 1;
+/** How long work may take to end once it was asked to (ms). */
+const END_MS = 5000;
 
 /** How a channel's work is started. */
 export interface ChannelThreadOptions {
   readonly channel: Channel;
-  /** Names the thread in errors and in the debugger. */
-  readonly name: string;
-  /** Name of the worker's entry. */
-  readonly worker: 'multifd-send' | 'multifd-receive';
-  /** What the worker gets, besides the descriptor. */
+  readonly threads: ChannelThreads;
+  readonly end: ChannelEnd;
+  /** What the thread gets, besides the descriptor. */
   readonly data: object;
   /** The same work on this thread. */
   readonly inTurns: () => Promise<void>;
@@ -33,24 +36,35 @@ export class ChannelThread {
   readonly #options: ChannelThreadOptions;
   /** -1 when the work is done on this thread. */
   readonly #fd: number;
-  #worker: ManagedWorker | undefined;
-  #work: Promise<void> = Promise.resolve();
+  readonly #worker: ManagedWorker | undefined;
+  readonly #work: Promise<void>;
   #ended = false;
   #error: Error | undefined;
 
-  /** Takes the connection over and resolves once the work has begun. */
+  /** Takes the connection over. Rejects when there is no thread to be had. */
   static async start(options: ChannelThreadOptions): Promise<ChannelThread> {
-    const { channel } = options;
-    const fd = channel.handOver?.() ?? -1;
-    const thread = new ChannelThread(options, fd);
-    if (fd < 0) thread.#begin();
-    else await thread.#startWorker();
-    return thread;
+    const fd = options.channel.handOver?.() ?? -1;
+    if (fd < 0) return new ChannelThread(options, fd, undefined);
+    try {
+      return new ChannelThread(options, fd, await options.threads.take(options.end));
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
   }
 
-  private constructor(options: ChannelThreadOptions, fd: number) {
+  private constructor(options: ChannelThreadOptions, fd: number, worker: ManagedWorker | undefined) {
     this.#options = options;
     this.#fd = fd;
+    this.#worker = worker;
+    const working =
+      worker === undefined
+        ? options.inTurns()
+        : worker.request('run', { ...options.data, fd }, { deadlineMs: WORK_MS });
+    this.#work = working.then(
+      () => this.#end(undefined),
+      (error) => this.#end(error instanceof Error ? error : new Error(String(error))),
+    );
   }
 
   /** True when the work has ended, for whatever reason. */
@@ -66,13 +80,13 @@ export class ChannelThread {
   /** Ends the work in good order, then the connection. */
   async close(): Promise<void> {
     this.#options.close();
-    if (this.#worker === undefined) {
-      await this.#work;
-      await this.#options.channel.close();
-    } else {
-      await this.#worker.stop().catch(() => undefined); // `error` has it
-      await this.#exited();
-    }
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(() => late.resolve(), END_MS);
+    await Promise.race([this.#work, late.promise]);
+    clearTimeout(timer);
+    if (!this.#ended) await this.#worker?.[Symbol.asyncDispose](); // whose end ends the work
+    await this.#work;
+    if (this.#fd < 0) await this.#options.channel.close();
   }
 
   /** Ends everything at once. */
@@ -83,45 +97,11 @@ export class ChannelThread {
     await this.close();
   }
 
-  #begin(): void {
-    this.#work = this.#options.inTurns().then(
-      () => this.#end(undefined),
-      (error) => this.#end(error instanceof Error ? error : new Error(String(error))),
-    );
-  }
-
-  async #startWorker(): Promise<void> {
-    const { name, worker, data } = this.#options;
-    try {
-      this.#worker = await ManagedWorker.start({
-        name,
-        url: workerUrl(worker),
-        data: { ...data, fd: this.#fd },
-        close: () => undefined, // `close` has asked it already, in its own way
-        onEnd: (error) => this.#end(error),
-      });
-    } catch (error) {
-      this.#closeDescriptor();
-      throw error;
-    }
-  }
-
-  async #exited(): Promise<void> {
-    await this.#worker?.exited;
-    this.#closeDescriptor();
-  }
-
-  #closed = false;
-
-  #closeDescriptor(): void {
-    if (this.#fd < 0 || this.#closed) return;
-    this.#closed = true;
-    closeSync(this.#fd);
-  }
-
   #end(error: Error | undefined): void {
     this.#ended = true;
     this.#error = isHarnessError(error, 'thread/failed') ? ((error.cause as Error | undefined) ?? error) : error;
+    if (this.#fd >= 0) closeSync(this.#fd);
+    if (this.#worker?.state === 'running') this.#options.threads.giveBack(this.#options.end, this.#worker);
     this.#options.onEnd(this.#error);
   }
 }

@@ -10,12 +10,25 @@ import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
 import { ByteWriter } from '../../wire/writer.ts';
 import { endMarker, type PagesAllowed, type RamPart, RamSender } from '../ram/ram-sender.ts';
 import type { ByteSink } from '../transport/channel.ts';
-import type { SendingChannels } from './sending-channels.ts';
+
+/** Channels as this side of RAM sees them. */
+export interface PageChannels {
+  /** Bytes of packets that were handed over and may still be sent, at most. */
+  readonly queuedBytes: number;
+  /** The place for the page list of the next packet, on a channel with room; waits until there is one. */
+  claim(): Promise<{ list: Uint32Array; publish: (blockIndex: number, count: number) => void }>;
+  /** Waits until a channel has sent a packet, if any has one to send. */
+  progress(): Promise<void>;
+  /** Makes every channel say SYNC; resolves when all have. */
+  sync(): Promise<void>;
+  /** Pages that all channels sent so far. */
+  sent(): { normalPages: number; zeroPages: number };
+}
 
 /** Full pages on channels. */
 export class MultifdRamSaver extends RamSender {
   readonly #sink: ByteSink;
-  readonly #channels: SendingChannels;
+  readonly #channels: PageChannels;
   readonly #detectZeroHere: boolean;
   readonly #flushEachSection: boolean;
   readonly #scratch = new Uint32Array(PACKET_PAGES);
@@ -26,7 +39,7 @@ export class MultifdRamSaver extends RamSender {
   constructor(options: {
     blocks: readonly RamBlock[];
     sink: ByteSink;
-    channels: SendingChannels;
+    channels: PageChannels;
     /** `zero-page-detection=legacy`: zero pages are found here and go over the main channel. */
     detectZeroHere: boolean;
     /** The style of machine types up to 8.0: every section's end marker counts as sync record. */
@@ -49,7 +62,7 @@ export class MultifdRamSaver extends RamSender {
     const part: RamPart = { normalPages: 0, zeroPages: 0, recordBytes: 0 };
     while (this.pendingBytes > 0) {
       const { block, page } = this.place;
-      if (block.nextPending(page) >= block.pageCount) {
+      if (page >= block.pageCount || block.nextPending(page) >= block.pageCount) {
         await this.#nextBlock();
         continue;
       }

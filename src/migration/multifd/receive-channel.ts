@@ -66,9 +66,8 @@ class ReceiveChannel {
 }
 
 /** Receives until the connection ends between two packets, blocking this thread. Throws `stream/…` and `transport/closed`. */
-export function receiveBlocking(data: ReceiveChannelData & { readonly fd: number }, ready: () => void): void {
+export function receiveBlocking(data: ReceiveChannelData & { readonly fd: number }): void {
   const channel = new ReceiveChannel(data);
-  ready();
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(answer(step.value));
   channel.rendezvous.leave(data.index);

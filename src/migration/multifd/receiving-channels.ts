@@ -11,6 +11,7 @@ import { LIMITS } from '../../wire/limits.ts';
 import type { RamSync } from '../ram/ram-load.ts';
 import type { Arrival } from './arrivals.ts';
 import { ChannelThread } from './channel-thread.ts';
+import type { ChannelThreads } from './channel-threads.ts';
 import type { MultifdMethod } from './compression.ts';
 import { RECEIVED, type ReceiveChannelData, receiveInTurns } from './receive-channel.ts';
 
@@ -26,6 +27,7 @@ export interface ReceivingOptions {
   readonly method: MultifdMethod;
   /** The style of machine types up to 8.0: the end marker of every RAM section counts as sync record. */
   readonly flushEachSection: boolean;
+  readonly threads: ChannelThreads;
   /** How long a channel may receive nothing while the main channel waits for it (ms). */
   readonly stallMs?: number;
 }
@@ -82,7 +84,7 @@ export class ReceivingChannels implements RamSync {
         const [at, why] = [receiver.tally.read(RECEIVED.BYTES), 'it ended, and the main channel waits for its SYNC'];
         throw new HarnessError('transport/closed', { uri: receiver.uri, at, why });
       }
-      await this.#rendezvous.arrivals.wait(seen, LOOK_MS);
+      await this.#rendezvous.arrivals.wait(seen, Math.min(LOOK_MS, this.#stallMs));
       const bytes = receiver.tally.read(RECEIVED.BYTES);
       if (bytes !== progress.bytes) progress = { bytes, atMs: performance.now() };
       const waitedMs = Math.round(performance.now() - progress.atMs);
@@ -114,8 +116,8 @@ export class ReceivingChannels implements RamSync {
     const data: ReceiveChannelData = { name, uri, index, blocks, method, rendezvous, tally: tally.share, rest };
     const thread = await ChannelThread.start({
       channel,
-      name: uri,
-      worker: 'multifd-receive',
+      threads: options.threads,
+      end: 'multifd-receive',
       data,
       inTurns: () => receiveInTurns(data, channel.source),
       close: () => this.#rendezvous.end(),

@@ -82,9 +82,8 @@ class SendChannel {
 }
 
 /** Sends until the lane is closed, blocking this thread. Throws `transport/closed`. */
-export function sendBlocking(data: SendChannelData & { readonly fd: number }, ready: () => void): void {
+export function sendBlocking(data: SendChannelData & { readonly fd: number }): void {
   const channel = new SendChannel(data);
-  ready();
   let sent = 0;
   for (;;) {
     const entry = channel.lane.take();

@@ -16,7 +16,9 @@ import type { Address } from '../transport/address.ts';
 import type { Channel } from '../transport/channel.ts';
 import { openOutgoing } from '../transport/transport.ts';
 import { ChannelThread } from './channel-thread.ts';
+import type { ChannelThreads } from './channel-threads.ts';
 import type { MultifdMethod } from './compression.ts';
+import type { PageChannels } from './multifd-save.ts';
 import { ENTRY, ENTRY_KIND, SENT, type SendChannelData, sendInTurns } from './send-channel.ts';
 
 /** Packets that wait in a lane at most: enough that a thread never waits for the next. */
@@ -40,6 +42,7 @@ export interface SendingOptions {
   readonly oldLayout: boolean;
   /** How long a channel may write nothing while others wait for it (ms). */
   readonly stallMs?: number;
+  readonly threads: ChannelThreads;
   readonly signal: AbortSignal;
 }
 
@@ -51,7 +54,7 @@ interface Sender {
 }
 
 /** The channels of one outgoing migration. `close` or `destroy` ends them. */
-export class SendingChannels {
+export class SendingChannels implements PageChannels {
   readonly #bell: Bell;
   readonly #senders: readonly Sender[];
   readonly #stallMs: number;
@@ -83,8 +86,8 @@ export class SendingChannels {
         };
         const thread = await ChannelThread.start({
           channel,
-          name: uri,
-          worker: 'multifd-send',
+          threads: options.threads,
+          end: 'multifd-send',
           data,
           inTurns: () => sendInTurns(data, channel.sink),
           close: () => lane.close(),
@@ -199,7 +202,7 @@ export class SendingChannels {
     const before = this.sent().bytes;
     const startMs = performance.now();
     while (this.#bell.count === seen) {
-      await this.#bell.wait(seen, LOOK_MS);
+      await this.#bell.wait(seen, Math.min(LOOK_MS, this.#stallMs));
       this.check();
       const waitedMs = performance.now() - startMs;
       if (this.#bell.count !== seen || waitedMs < this.#stallMs || this.sent().bytes !== before) continue;

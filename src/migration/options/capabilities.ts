@@ -54,7 +54,7 @@ export const CAPABILITIES = {
     summary: 'From the second pass on, send pages as deltas against a cache of what was sent before.',
     side: 'source',
     global: 'x-xbzrle',
-    dataPath: 'delta compression of RAM pages is not implemented',
+    dataPath: true,
   },
   'rdma-pin-all': {
     since: '2.0',

@@ -52,6 +52,7 @@ export interface ThrottleParameters {
 export interface MigrationOptionsSnapshot extends LiveParameters {
   readonly capabilities: CapabilitySet;
   readonly zeroPageDetection: ParameterValue<'zero-page-detection'>;
+  readonly xbzrleCacheBytes: bigint;
   readonly multifd: {
     readonly channels: number;
     readonly compression: ParameterValue<'multifd-compression'>;
@@ -146,6 +147,7 @@ export class MigrationOptions {
       ...this.liveParameters(),
       capabilities: Object.freeze({ ...capabilities }),
       zeroPageDetection: parameters['zero-page-detection'],
+      xbzrleCacheBytes: parameters['xbzrle-cache-size'],
       multifd: {
         channels: parameters['multifd-channels'],
         compression: parameters['multifd-compression'],

@@ -281,7 +281,7 @@ export const PARAMETERS = {
     global: 'xbzrle-cache-size',
     applies: 'at start',
     summary: 'Size of the cache of sent pages: a power of two, at least one page.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'max-postcopy-bandwidth': row({
     kind: kinds.size,

@@ -23,7 +23,7 @@ export class RamSaver extends RamSender {
     await this.#sink.write(endMarker());
   }
 
-  async sendPart(pagesAllowed: PagesAllowed): Promise<RamPart> {
+  async sendPart(pagesAllowed: PagesAllowed, _isLast: boolean): Promise<RamPart> {
     const part: RamPart = { normalPages: 0, zeroPages: 0, recordBytes: 0 };
     while (this.pendingBytes > 0) {
       const { block, page } = this.place;

@@ -14,6 +14,7 @@ import { readOracle } from '../../support/exact-json.ts';
 
 const WITH_DATA_PATH = [
   'auto-converge',
+  'xbzrle',
   'zero-blocks',
   'events',
   'return-path',
@@ -91,7 +92,7 @@ describe('capabilities', () => {
     ];
     options.setCapabilities(list, IDLE_CONTEXT);
     options.setCapabilities([], IDLE_CONTEXT);
-    expect(refusal(() => turnOn(options, 'return-path', 'xbzrle'))).toContain("'xbzrle'");
+    expect(refusal(() => turnOn(options, 'return-path', 'release-ram'))).toContain("'release-ram'");
     expect(options.queryCapabilities().filter(({ state }) => state)).toEqual([{ capability: 'events', state: true }]);
   });
 
@@ -315,7 +316,7 @@ describe('-global migration.NAME=VALUE', () => {
     expect(options.isOn('events')).toBe(true);
     const both = ['x-multifd', 'x-xbzrle'].map((name) => ({ name, text: 'on' }));
     expect(refusal(() => options.setGlobals(both))).toBe('Multifd is not compatible with xbzrle');
-    expect(refusal(() => options.setGlobal('x-xbzrle', 'on'))).toContain('no data path');
+    expect(refusal(() => options.setGlobal('x-release-ram', 'on'))).toContain('no data path');
     const illegalAndOurs = [{ name: 'tls-creds', text: 'x' }, ...both];
     expect(refusal(() => options.setGlobals(illegalAndOurs))).toBe('Multifd is not compatible with xbzrle');
     expect(options.isOn('multifd')).toBe(false);

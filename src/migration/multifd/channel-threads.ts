@@ -1,0 +1,54 @@
+/**
+ * The threads of a machine's multifd channels. Starting one takes longer than sending a hundred megabytes, so they are
+ * started when it is known that they will be needed, and kept for the next migration.
+ */
+
+import { ManagedWorker } from '../../threads/managed-worker.ts';
+import { workerUrl } from '../../threads/worker-url.ts';
+
+/** Which end of a channel: the name of the worker's entry. */
+export type ChannelEnd = 'multifd-send' | 'multifd-receive';
+
+/** Threads that are started ahead at most; with more channels the rest is started with them. */
+const AHEAD = 16;
+
+/** Idle threads of one machine. Dispose of it when no channel is left. */
+export class ChannelThreads implements AsyncDisposable {
+  readonly #idle: Record<ChannelEnd, Promise<ManagedWorker>[]> = { 'multifd-send': [], 'multifd-receive': [] };
+  #started = 0;
+
+  /** Sees to it that so many are idle soon. */
+  prepare(end: ChannelEnd, count: number): void {
+    const idle = this.#idle[end];
+    while (idle.length < Math.min(count, AHEAD)) {
+      const starting = this.#start(end);
+      starting.catch(() => undefined); // whoever takes it hears of it
+      idle.push(starting);
+    }
+  }
+
+  /** An idle thread, or a new one. Rejects with what it failed to start with. */
+  async take(end: ChannelEnd): Promise<ManagedWorker> {
+    for (;;) {
+      const worker = await (this.#idle[end].shift() ?? this.#start(end));
+      if (worker.state === 'running') return worker;
+    }
+  }
+
+  /** Keeps a thread that has done its work. */
+  giveBack(end: ChannelEnd, worker: ManagedWorker): void {
+    this.#idle[end].push(Promise.resolve(worker));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const all = Object.values(this.#idle).flatMap((idle) => idle.splice(0));
+    await Promise.all(
+      all.map((worker) => worker.then((started) => started[Symbol.asyncDispose]()).catch(() => undefined)),
+    );
+  }
+
+  #start(end: ChannelEnd): Promise<ManagedWorker> {
+    this.#started += 1;
+    return ManagedWorker.start({ name: `${end} ${this.#started}`, url: workerUrl(end), data: undefined });
+  }
+}

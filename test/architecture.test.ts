@@ -21,9 +21,9 @@ const RESTRICTIONS: readonly {
     importer: /^hw\/devices\/[^/]+\//,
     allowed: (file) => [`${dirname(file)}/`, 'hw/device.ts', 'hw/vmstate/', 'hw/vfio/', 'wire/', 'base/'],
   },
-  // They know the machine by the interface they declare; only vm.ts knows which machine it is.
+  // They know the machine by the interface they declare; only vm.ts and vm-devices.ts know which machine it is.
   {
-    importer: /^migration\/(?!vm\.ts$)/,
+    importer: /^migration\/(?!vm(-devices)?\.ts$)/,
     allowed: () => [
       'migration/',
       'hw/ram.ts',

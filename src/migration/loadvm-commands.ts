@@ -9,6 +9,7 @@ import { COMMANDS, type CommandName } from '../wire/stream.ts';
 import { PeerReporter } from './peer-extension.ts';
 import type { ReturnPathWriter } from './return-path.ts';
 import { latin1, type StreamReader } from './transport/stream-reader.ts';
+import type { AckPolicy } from './vfio/switchover-ack.ts';
 
 const NAMES = new Map<number, CommandName>(
   Object.entries(COMMANDS).map(([name, row]) => [row.id, name as CommandName]),
@@ -19,6 +20,7 @@ export interface CommandContext {
   openReturnPath(): Promise<ReturnPathWriter>;
   /** True where the source may find out that it talks to a Switchover: on machines that QEMU does not have. */
   readonly answersProbe: boolean;
+  readonly ack: AckPolicy;
   readonly clock: Clock;
   /** The source has stopped its guest and sends the last of its state. */
   switchover(): void;
@@ -71,7 +73,7 @@ export class CommandLoader {
         }
         if (value !== PROBE_PING || !this.#context.answersProbe) return this.returnPath.sendU32('PONG', value);
         this.peer ??= new PeerReporter(this.returnPath, this.#context.clock);
-        return this.peer.hello();
+        return this.peer.hello(this.#context.ack);
       }
       case 'POSTCOPY_ADVISE':
         return this.#advise(command);

@@ -11,14 +11,8 @@ import type { LedgerRecorder } from './ledger.ts';
 import type { CommandLoader } from './loadvm-commands.ts';
 import type { ReturnPathWriter } from './return-path.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
-import { type AckMode, DestinationAck } from './vfio/switchover-ack.ts';
+import { type AckPolicy, DestinationAck } from './vfio/switchover-ack.ts';
 import { VfioLoad } from './vfio/vfio-load.ts';
-
-/** How the destination takes part in switchover-ack. */
-export interface AckPolicy {
-  readonly mode: AckMode;
-  readonly isOn: boolean;
-}
 
 /** Loads the devices of one machine. */
 export class DeviceLoader {

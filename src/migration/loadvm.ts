@@ -21,6 +21,7 @@ import { ReturnPathWriter } from './return-path.ts';
 import { type FullSection, machineSections, type VmState } from './savevm.ts';
 import type { ByteSource, Channel } from './transport/channel.ts';
 import { latin1, StreamReader, stagingBuffer } from './transport/stream-reader.ts';
+import type { AckPolicy } from './vfio/switchover-ack.ts';
 
 interface Section {
   readonly name: string;
@@ -74,7 +75,13 @@ export class StreamLoader {
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, deps.channels);
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
+    const { capabilities, properties } = deps.options;
+    const ack: AckPolicy = {
+      mode: properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
+      isOn: capabilities['switchover-ack'],
+    };
     this.#commands = new CommandLoader({
+      ack,
       openReturnPath: async () => {
         const returnPath = new ReturnPathWriter(this.#channel.bidirectional ? this.#channel.sink : NOWHERE);
         await this.#devices.returnPathOpened(returnPath);
@@ -87,13 +94,9 @@ export class StreamLoader {
       blocks: deps.machine.ramBlocks,
       log: deps.log,
     });
-    const { capabilities, properties } = deps.options;
     this.#devices = new DeviceLoader({
       ...deps,
-      ack: {
-        mode: properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
-        isOn: capabilities['switchover-ack'],
-      },
+      ack,
       commands: this.#commands,
     });
   }

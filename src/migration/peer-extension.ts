@@ -10,6 +10,7 @@ import { LIMITS } from '../wire/limits.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import { LEDGER_PHASES, type LedgerPart } from './ledger.ts';
 import type { ReturnPathWriter } from './return-path.ts';
+import type { AckPolicy } from './vfio/switchover-ack.ts';
 
 const NS_PER_MS = 1e6;
 const TEXT = { encode: new TextEncoder(), decode: new TextDecoder() } as const;
@@ -35,10 +36,15 @@ export class PeerReporter {
     this.#clock = clock;
   }
 
-  /** Answers the probe and tells the time. */
-  async hello(): Promise<void> {
+  /** Answers the probe, tells the time and how acks are handled here. */
+  async hello(ack: AckPolicy): Promise<void> {
     await this.#writer.sendU32('PONG', PROBE_PONG);
-    await this.#send('HELLO', EXTENSION.HELLO.fields.encode({ nowNs: this.#nowNs() }));
+    const fixed = EXTENSION.HELLO.fields.encode({
+      nowNs: this.#nowNs(),
+      hasAck: ack.isOn ? 1 : 0,
+      isAckLegacy: ack.mode === 'legacy' ? 1 : 0,
+    });
+    await this.#send('HELLO', fixed);
   }
 
   async readiness(device: DeviceReadiness): Promise<void> {
@@ -78,14 +84,17 @@ export class PeerReporter {
 /** The source's end: whether the other side is a Switchover, its clock, its devices, its parts of the ledger. */
 export class PeerKnowledge {
   readonly #clock: Clock;
+  readonly #onHello: (ack: AckPolicy) => void;
   readonly #devices = new Map<string, DeviceReadiness>();
   readonly #parts: LedgerPart[] = [];
   #isSwitchover = false;
   /** Destination's clock minus ours (ms), less the shortest way back seen. */
   #offsetMs = Number.NEGATIVE_INFINITY;
 
-  constructor(clock: Clock) {
+  /** `onHello` hears how the destination handles acks, and may throw: then the migration cannot work. */
+  constructor(clock: Clock, onHello: (ack: AckPolicy) => void = () => undefined) {
     this.#clock = clock;
+    this.#onHello = onHello;
   }
 
   /** True once the destination has answered the probe as only a Switchover does. */
@@ -121,9 +130,12 @@ export class PeerKnowledge {
     if (data.length < size) throw bad(`length of ${name}`, `at least ${size}`, `${data.length}`);
     const text = TEXT.decode.decode(data.subarray(size));
     switch (name) {
-      case 'HELLO':
-        this.#tick(EXTENSION.HELLO.fields.decode(data).nowNs);
+      case 'HELLO': {
+        const { nowNs, hasAck, isAckLegacy } = EXTENSION.HELLO.fields.decode(data);
+        this.#tick(nowNs);
+        this.#onHello({ isOn: hasAck === 1, mode: isAckLegacy === 1 ? 'legacy' : 'reusable' });
         return;
+      }
       case 'READINESS': {
         const { nowNs, ready, preparationNs, loadBytesPerSecond, instanceId } = EXTENSION.READINESS.fields.decode(data);
         this.#tick(nowNs);

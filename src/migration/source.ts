@@ -14,6 +14,7 @@ import { ByteWriter } from '../wire/writer.ts';
 import type { DirtyPeriod } from './auto-converge.ts';
 import type { SourceDevice } from './device-sections.ts';
 import { GuestThrottle } from './guest-throttle.ts';
+import { IdleWait } from './idle-wait.ts';
 import { type Ledger, LedgerRecorder } from './ledger.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
@@ -35,8 +36,6 @@ import { SourceAck } from './vfio/switchover-ack.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 const RAM_SECTION_ID = 1;
-/** While there is nothing to send: how often RAM and devices are looked at again (ms). */
-const IDLE_POLL_MS = 5;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
 
@@ -85,10 +84,9 @@ export class SourceMigration {
   #downtimeAccount: Ledger | undefined;
   /** When each device's ack came, since the start of the migration. */
   readonly #ackMs = new Map<string, number>();
-  /** Since when only the ack is missing. */
-  #ackWaitMs: number | undefined;
   readonly #peer: PeerKnowledge;
   readonly #ack: SourceAck;
+  readonly #idle: IdleWait;
   #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
   #stopped = false;
@@ -122,10 +120,16 @@ export class SourceMigration {
       apply: (percent) => deps.machine.throttle(percent),
       log: deps.log,
     });
-    this.#peer = new PeerKnowledge(deps.clock);
+    this.#peer = new PeerKnowledge(deps.clock, (destination) => this.#ack.compare(destination));
     this.#ack = new SourceAck({
       mode: this.#options.properties['switchover-ack-legacy'] ? 'legacy' : 'reusable',
       isOn: this.#options.capabilities['switchover-ack'],
+    });
+    this.#idle = new IdleWait({
+      ack: this.#ack,
+      clock: deps.clock,
+      signal: this.#abort.signal,
+      ackLimitMs: this.#options.properties['x-switchover-ack-timeout'],
     });
     this.#framing = new StreamFraming({ sectionFooters: this.#options.properties['send-section-footer'] });
     this.#stats = new SourceStats({
@@ -318,25 +322,8 @@ export class SourceMigration {
       return this.#clock.nowMs() >= endMs ? 0 : allowed;
     });
     if (deviceBytes + part.normalPages + part.zeroPages > 0) this.#stats.busy(this.#clock.nowMs() - beganMs);
-    else await this.#moment(judgement === 'ack');
+    else await this.#idle.moment(judgement === 'ack');
     return 'again';
-  }
-
-  /** Nothing is left to send for now: waits a little, because the guest goes on writing; or until an ack comes. */
-  async #moment(isAckMissing: boolean): Promise<void> {
-    const limitMs = this.#options.properties['x-switchover-ack-timeout'];
-    if (isAckMissing) this.#ackWaitMs ??= this.#clock.nowMs();
-    const waitedMs = this.#clock.nowMs() - (this.#ackWaitMs ?? this.#clock.nowMs());
-    if (isAckMissing && limitMs > 0 && waitedMs > limitMs) {
-      const names = this.#ack.withheldBy.join(', ') || 'the destination';
-      throw new HarnessError('vfio/ack', { why: `none after ${Math.round(waitedMs)} ms, withheld by ${names}` });
-    }
-    const heard = new AbortController();
-    const pause = this.#clock.sleep(IDLE_POLL_MS, AbortSignal.any([heard.signal, this.#abort.signal])).catch(() => {
-      // The loser of the race, or a cancel, which the loop sees next.
-    });
-    await Promise.race([pause, this.#ack.changed]);
-    heard.abort();
   }
 
   #acked(): void {

@@ -6,15 +6,12 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { HarnessError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { MachineDevice, MachineVfio } from '../hw/device-set.ts';
 import type { DeviceConfig, DeviceThread } from '../hw/device-thread.ts';
 import type { GuestOptions } from '../hw/guest/guest-options.ts';
 import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
-import type { StatePlace } from '../hw/vmstate/schema.ts';
 import { native } from '../threads/native.ts';
-import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
 import { DestinationMigration } from './destination.ts';
 import { ChannelThreads } from './multifd/channel-threads.ts';
 import { ObjectRegistry } from './objects/object-registry.ts';
@@ -25,8 +22,8 @@ import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { type Address, addressOf } from './transport/address.ts';
 import { isBidirectional, isMultiChannel } from './transport/transport.ts';
-import type { VfioPort } from './vfio/vfio-port.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
+import { destinationDevice, sourceDevice } from './vm-devices.ts';
 
 /** How a virtual machine is made. */
 export interface VmConfig {
@@ -62,30 +59,6 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 function refuse(text: string): HarnessError {
   return new HarnessError('qmp/generic', { text });
-}
-
-/** What migration asks of a VFIO device. */
-function portOf({ client, features }: MachineVfio): VfioPort {
-  return {
-    features,
-    setState: (target, recover) => client.setState(target, recover),
-    state: () => client.state(),
-    precopyInfo: () => client.precopyInfo(),
-    stopCopyBytes: () => client.stopCopyBytes(),
-    read: (maxBytes) => client.read(maxBytes),
-    write: (bytes) => client.write(bytes),
-    ready: () => client.ready(),
-    reset: () => client.reset(),
-  };
-}
-
-/** A device's section, as its state's description has it. */
-function sectionOf({ thread, idstr, instanceId, vfio }: MachineDevice) {
-  const { version, minimumVersion, priority } = thread.config.definition.state;
-  const section = { id: thread.id, idstr, instanceId, priority };
-  if (vfio === undefined) return { ...section, version, minimumVersion };
-  const versions = { version: VFIO_SECTION_VERSION, minimumVersion: VFIO_SECTION_VERSION };
-  return { ...section, ...versions, vfio: portOf(vfio) };
 }
 
 /** One virtual machine. Dispose it to give back its threads and ports. */
@@ -425,8 +398,7 @@ export class Vm implements VmControl {
       uuid: this.#uuidBytes,
       suppressDescription: this.#suppressDescription,
       ramBlocks: [machine.ram],
-      devices: async () =>
-        (await machine.devices()).map((device) => ({ ...sectionOf(device), save: () => device.thread.save() })),
+      devices: async () => (await machine.devices()).map(sourceDevice),
       isRunning: () => this.#runState === 'running',
       throttle: (percent: number) => machine.throttle(percent),
       stopForSwitchover: async (): Promise<VmState> => {
@@ -459,15 +431,7 @@ export class Vm implements VmControl {
       uuid: this.#uuidBytes,
       suppressDescription: this.#suppressDescription,
       ramBlocks: [this.#machine.ram],
-      devices: async () =>
-        (await this.#machine.devices()).map((device) => ({
-          ...sectionOf(device),
-          stateVersion: device.thread.config.definition.state.version,
-          extent: (version: number, place?: Omit<StatePlace, 'version'>) =>
-            device.thread.config.definition.state.extent(version, place),
-          decode: (bytes: Uint8Array, place: StatePlace) => device.thread.config.definition.state.decode(bytes, place),
-          load: (state: StatePlace & { bytes: Uint8Array<ArrayBuffer> }) => device.thread.load(state),
-        })),
+      devices: async () => (await this.#machine.devices()).map(destinationDevice),
       takeOver: async (state: VmState): Promise<void> => {
         this.#machine.setVirtualNs(state.cpuClockOffset);
         if (!isLive(state.runState)) this.#runState = state.runState;

@@ -14,8 +14,17 @@ export const PROBE_PONG = 0x5377_4f21;
 
 /** Message types. Every message begins with its fixed fields; a name of the rest of its length follows. */
 export const EXTENSION = {
-  /** The clock, for what follows. */
-  HELLO: { type: 0x5301, fields: struct([u64('nowNs')]) },
+  /** The clock, for what follows, and how the destination takes part in switchover-ack. */
+  HELLO: {
+    type: 0x5301,
+    fields: struct([
+      u64('nowNs'),
+      /** 1 when the capability switchover-ack is on. */
+      u8('hasAck'),
+      /** 1 when acks are counted in legacy mode. */
+      u8('isAckLegacy'),
+    ]),
+  },
   /** How far a device's preparation is; sent when that changes. */
   READINESS: {
     type: 0x5302,

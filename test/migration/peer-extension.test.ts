@@ -10,6 +10,8 @@ import { MemorySink, memorySource } from '../support/stream-loading.ts';
 
 const READY = { idstr: '0000:00:02.0/vfio', instanceId: 0, ready: true, preparationMs: 12.5, loadBytesPerSecond: 2e9 };
 
+const ACK = { isOn: true, mode: 'legacy' } as const;
+
 /** Has a destination say something and a source of another clock hear it. */
 async function overheard(say: (reporter: PeerReporter) => Promise<void>, heardAtMs = 0) {
   const sink = new MemorySink();
@@ -18,7 +20,8 @@ async function overheard(say: (reporter: PeerReporter) => Promise<void>, heardAt
   await say(new PeerReporter(new ReturnPathWriter(sink), theirs));
   const ours = new ManualClock();
   ours.advance(heardAtMs);
-  const peer = new PeerKnowledge(ours);
+  const heardAck: unknown[] = [];
+  const peer = new PeerKnowledge(ours, (ack) => heardAck.push(ack));
   const reading = readReturnPath({
     source: memorySource(sink.bytes()),
     uri: 'memory:',
@@ -29,13 +32,18 @@ async function overheard(say: (reporter: PeerReporter) => Promise<void>, heardAt
       extension: (name, data, at) => peer.heard(name, data, at),
     },
   });
-  return { peer, error: await reading.catch((reason: unknown) => reason) };
+  return { peer, heardAck, error: await reading.catch((reason: unknown) => reason) };
 }
 
 test('a Switchover is one that answers the probe with a value of its own', async () => {
-  const { peer } = await overheard((reporter) => reporter.hello());
+  const { peer } = await overheard((reporter) => reporter.hello(ACK));
   expect(peer.isSwitchover).toBe(true);
   expect(PROBE_PONG).not.toBe(PROBE_PING);
+});
+
+test('a destination tells how it handles acks', async () => {
+  const { heardAck } = await overheard((reporter) => reporter.hello(ACK));
+  expect(heardAck).toEqual([ACK]);
 });
 
 test('an echo of the probe, as a real QEMU sends it, proves nothing', () => {
@@ -46,7 +54,7 @@ test('an echo of the probe, as a real QEMU sends it, proves nothing', () => {
 
 test("a device's readiness arrives whole", async () => {
   const { peer } = await overheard(async (reporter) => {
-    await reporter.hello();
+    await reporter.hello(ACK);
     await reporter.readiness(READY);
   });
   expect(peer.device(READY.idstr, 0)).toEqual(READY);
@@ -55,7 +63,7 @@ test("a device's readiness arrives whole", async () => {
 
 test("the ledger's parts are told in the destination's time and read in the source's", async () => {
   const { peer } = await overheard(async (reporter) => {
-    await reporter.hello();
+    await reporter.hello(ACK);
     await reporter.ledgerPart({ row: 'nic', phase: 'load', startMs: 1_000_010, endMs: 1_000_030 });
   }, 40);
   const [part] = peer.parts();

@@ -8,6 +8,13 @@ import { HarnessError } from '../../base/errors.ts';
 /** How acks are counted: as QEMU 8.1 to 11.0 does, or as 11.1 does. */
 export type AckMode = 'legacy' | 'reusable';
 
+/** How one side takes part in switchover-ack. */
+export interface AckPolicy {
+  readonly mode: AckMode;
+  /** Whether the capability is on. */
+  readonly isOn: boolean;
+}
+
 /** The source's account of acks. */
 export class SourceAck {
   readonly mode: AckMode;
@@ -20,10 +27,23 @@ export class SourceAck {
   #decided = false;
   #changed = Promise.withResolvers<void>();
 
-  /** `isOn`: the capability. */
-  constructor(options: { mode: AckMode; isOn: boolean }) {
-    this.mode = options.mode;
-    this.#isOn = options.isOn;
+  constructor(policy: AckPolicy) {
+    this.mode = policy.mode;
+    this.#isOn = policy.isOn;
+  }
+
+  /**
+   * How the destination does it, which only a Switchover tells. Throws `vfio/ack` where the source would wait for an ack that
+   * never comes, or for another number of them than are sent.
+   */
+  compare(destination: AckPolicy): void {
+    if (!this.#isOn) return;
+    if (!destination.isOn) {
+      throw ackError('the capability is on at the source and off at the destination: set it the same on both sides');
+    }
+    if (destination.mode === this.mode) return;
+    const ours = `${this.mode} here, ${destination.mode} at the destination`;
+    throw ackError(`acks are counted in different ways, ${ours}: set switchover-ack-legacy the same on both sides`);
   }
 
   /** Whether the capability is on. */

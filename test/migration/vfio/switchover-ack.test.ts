@@ -86,6 +86,29 @@ describe('a source in re-usable mode', () => {
   });
 });
 
+describe('a source that is told how the destination does it', () => {
+  const source = new SourceAck({ mode: 'legacy', isOn: true });
+
+  test('agrees with the same', () => {
+    expect(() => source.compare({ mode: 'legacy', isOn: true })).not.toThrow();
+  });
+
+  test('fails instead of waiting for a destination without the capability', () => {
+    expect(() => source.compare({ mode: 'legacy', isOn: false })).toThrow(
+      /on at the source and off at the destination/,
+    );
+  });
+
+  test('fails instead of counting differently', () => {
+    expect(() => source.compare({ mode: 'reusable', isOn: true })).toThrow(/legacy here, reusable at the destination/);
+  });
+
+  test('does not care without the capability', () => {
+    const off = new SourceAck({ mode: 'legacy', isOn: false });
+    expect(() => off.compare({ mode: 'reusable', isOn: true })).not.toThrow();
+  });
+});
+
 test('a source without the capability takes no notice of acks', () => {
   const ack = new SourceAck({ mode: 'legacy', isOn: false });
   ack.request('a');

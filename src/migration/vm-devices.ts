@@ -1,0 +1,48 @@
+/** A machine's devices as source and destination see them. With vm.ts the only files of this layer that know the machine. */
+
+import type { MachineDevice, MachineVfio } from '../hw/device-set.ts';
+import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
+import type { DestinationDevice, SourceDevice } from './device-sections.ts';
+import type { VfioPort } from './vfio/vfio-port.ts';
+
+/** A device of a source. */
+export function sourceDevice(device: MachineDevice): SourceDevice {
+  return { ...sectionOf(device), save: () => device.thread.save() };
+}
+
+/** A device of a destination. */
+export function destinationDevice(device: MachineDevice): DestinationDevice {
+  const { thread } = device;
+  const { state } = thread.config.definition;
+  return {
+    ...sectionOf(device),
+    stateVersion: state.version,
+    extent: (version, place) => state.extent(version, place),
+    decode: (bytes, place) => state.decode(bytes, place),
+    load: (loaded) => thread.load(loaded),
+  };
+}
+
+/** What migration asks of a VFIO device. */
+function portOf({ client, features }: MachineVfio): VfioPort {
+  return {
+    features,
+    setState: (target, recover) => client.setState(target, recover),
+    state: () => client.state(),
+    precopyInfo: () => client.precopyInfo(),
+    stopCopyBytes: () => client.stopCopyBytes(),
+    read: (maxBytes) => client.read(maxBytes),
+    write: (bytes) => client.write(bytes),
+    ready: () => client.ready(),
+    reset: () => client.reset(),
+  };
+}
+
+/** A device's section, as its state's description has it. */
+function sectionOf({ thread, idstr, instanceId, vfio }: MachineDevice) {
+  const { version, minimumVersion, priority } = thread.config.definition.state;
+  const section = { id: thread.id, idstr, instanceId, priority };
+  if (vfio === undefined) return { ...section, version, minimumVersion };
+  const versions = { version: VFIO_SECTION_VERSION, minimumVersion: VFIO_SECTION_VERSION };
+  return { ...section, ...versions, vfio: portOf(vfio) };
+}

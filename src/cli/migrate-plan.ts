@@ -18,6 +18,7 @@ export interface MigrateFlags {
   readonly downtimeLimit?: string;
   readonly returnPath?: boolean;
   readonly cap: readonly string[];
+  readonly compare?: string;
   readonly param: readonly string[];
   readonly timeout: string;
   readonly json?: boolean;
@@ -40,6 +41,8 @@ export interface MigrationPlan {
   readonly seed: number;
   readonly transport: 'tcp' | 'unix';
   readonly capabilities: readonly string[];
+  /** Capabilities that a second migration has and the first has not; empty = one migration. */
+  readonly compare: readonly string[];
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly timeoutMs: number;
 }
@@ -54,7 +57,8 @@ export function planOf(flags: MigrateFlags): MigrationPlan {
     throw bad('--memory', 'a multiple of the page size, 4096 bytes', `${ramBytes} bytes`);
   }
   if (!/^\d{1,15}$/.test(flags.seed)) throw bad('--seed', 'a whole number', `'${flags.seed}'`);
-  const capabilities = flags.cap.flatMap((names) => names.split(',')).filter((name) => name !== '');
+  const namesOf = (text: string) => text.split(',').filter((name) => name !== '');
+  const capabilities = flags.cap.flatMap(namesOf);
   if (flags.returnPath) capabilities.push('return-path');
   const parameters: Record<string, unknown> = Object.fromEntries(flags.param.map(parseParameter));
   if (flags.device.length > 0) {
@@ -75,6 +79,7 @@ export function planOf(flags: MigrateFlags): MigrationPlan {
     seed: Number(flags.seed),
     transport: flags.transport,
     capabilities: [...new Set(capabilities)],
+    compare: namesOf(flags.compare ?? ''),
     parameters,
     timeoutMs: parseTimeMs(flags.timeout, '--timeout'),
   };

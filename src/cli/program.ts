@@ -102,6 +102,7 @@ function declareMigrate(program: Command, end: (code: number) => void): void {
     .option('--downtime-limit <time>', "the guest may stand still this long (QEMU's default: 300ms, with --device 2s)")
     .option('--return-path', 'let the destination answer and confirm the end')
     .option('--cap <names>', 'migration capabilities to switch on, separated by commas; may be repeated', collect, [])
+    .option('--compare <names>', 'migrate twice, without and with these capabilities, and show both side by side')
     .option('--param <name=value>', 'a migration parameter; may be repeated', collect, [])
     .option('--timeout <time>', 'give up after this long', '120s')
     .option('--json', 'one JSON object on standard output instead of a table')

@@ -84,7 +84,7 @@ function roundOrNull(ms: number | undefined): number | null {
 }
 
 /** The exit code a verdict stands for. */
-export function exitCodeOfVerdict(verdict: MigrationVerdict): number {
+export function exitCodeOfVerdict(verdict: Pick<MigrationVerdict, 'verdict'>): number {
   return verdict.verdict === 'pass' ? EXIT_CODES.ok : EXIT_CODES.expectation;
 }
 
@@ -115,7 +115,12 @@ export function formatVerdict(verdict: MigrationVerdict, paint = (text: string, 
     rows.push(['after', yes(good, good ? 'the guest went on writing on the destination' : 'the guest did NOT go on')]);
   }
   rows.push(['verdict', yes(verdict.verdict === 'pass', verdict.verdict)]);
-  const width = Math.max(...rows.map(([label]) => label.length));
-  const table = rows.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
+  const table = formatRows(rows);
   return verdict.ledger === null ? table : `${formatLedger(verdict.ledger)}\n${table}`;
+}
+
+/** Labels and texts as an aligned table. */
+export function formatRows(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return rows.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
 }

@@ -9,6 +9,7 @@ import type { DeviceEvent, DeviceThreadData } from './device-thread.ts';
 import { IrqLines } from './irq.ts';
 import { ResourceAccount } from './vfio/resource-pool.ts';
 import type { VfioRead } from './vfio/vfio-device.ts';
+import type { VfioWritten } from './vfio/vfio-service.ts';
 import { SharedTime } from './virtual-time.ts';
 
 /** Runs until the owner closes the port; its first request is `create`. Throws `device/module`. */
@@ -40,10 +41,10 @@ function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: 
   });
 }
 
-/** States may be large: they move to the machine's thread instead of being copied. */
+/** What may be large moves to the machine's thread instead of being copied; buffers go back and forth. */
 function moved(kind: string, reply: unknown): unknown {
-  if (kind !== 'save' && kind !== 'vfio/read') return reply;
-  const { bytes } = reply as SavedState | VfioRead; // what DeviceHost replies to these two
+  if (kind !== 'save' && kind !== 'vfio/read' && kind !== 'vfio/write') return reply;
+  const { bytes } = reply as SavedState | VfioRead | VfioWritten; // what DeviceHost replies to these
   return new Transferred(reply, [bytes.buffer as ArrayBuffer]);
 }
 

@@ -24,22 +24,22 @@ export class IdleWait {
     this.#ackLimitMs = deps.ackLimitMs;
   }
 
-  /** Waits a little, or until an ack comes. Throws `vfio/ack` when that is all that is missing, for longer than the limit. */
-  async moment(isAckMissing: boolean): Promise<void> {
-    if (isAckMissing) this.#checkLimit();
+  /** Only the ack is missing, though the guest may go on writing. Throws `vfio/ack` when that lasts longer than the limit. */
+  ackIsMissing(): void {
+    this.#ackMissingMs ??= this.#clock.nowMs();
+    const waitedMs = this.#clock.nowMs() - this.#ackMissingMs;
+    if (this.#ackLimitMs === 0 || waitedMs <= this.#ackLimitMs) return;
+    const names = this.#ack.withheldBy.join(', ') || 'the destination';
+    throw new HarnessError('vfio/ack', { why: `none after ${Math.round(waitedMs)} ms, withheld by ${names}` });
+  }
+
+  /** Waits a little, or until an ack comes. */
+  async moment(): Promise<void> {
     const heard = new AbortController();
     const pause = this.#clock.sleep(IDLE_POLL_MS, AbortSignal.any([heard.signal, this.#signal])).catch(() => {
       // The loser of the race, or a cancel, which the migration sees next.
     });
     await Promise.race([pause, this.#ack.changed]);
     heard.abort();
-  }
-
-  #checkLimit(): void {
-    this.#ackMissingMs ??= this.#clock.nowMs();
-    const waitedMs = this.#clock.nowMs() - this.#ackMissingMs;
-    if (this.#ackLimitMs === 0 || waitedMs <= this.#ackLimitMs) return;
-    const names = this.#ack.withheldBy.join(', ') || 'the destination';
-    throw new HarnessError('vfio/ack', { why: `none after ${Math.round(waitedMs)} ms, withheld by ${names}` });
   }
 }

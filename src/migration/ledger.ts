@@ -32,6 +32,8 @@ export interface Ledger {
   readonly parts: readonly JudgedPart[];
 }
 
+/** Chunks of one stream that follow each other so closely are one stretch (ms). */
+const SEAM_MS = 0.2;
 /** Shorter than this is no gap: clocks of two machines agree no better (ms). */
 const EPSILON_MS = 0.001;
 
@@ -97,14 +99,24 @@ function lastBefore(
 /** Collects parts while a migration goes on. Times are milliseconds of any one clock; `close` shifts them. */
 export class LedgerRecorder {
   readonly #parts: LedgerPart[] = [];
+  /** Index of the last part of each row and phase. */
+  readonly #last = new Map<string, number>();
 
   /** What was recorded so far. */
   get parts(): readonly LedgerPart[] {
     return this.#parts;
   }
 
-  /** Records one stretch. */
+  /** Records one stretch; one that goes on where the last of its kind ended makes that one longer. */
   add(row: string, phase: LedgerPhase, startMs: number, endMs: number): void {
+    const key = `${phase} ${row}`;
+    const index = this.#last.get(key);
+    const last = index === undefined ? undefined : this.#parts[index];
+    if (index !== undefined && last !== undefined && startMs >= last.startMs && startMs - last.endMs < SEAM_MS) {
+      this.#parts[index] = { ...last, endMs: Math.max(last.endMs, endMs) };
+      return;
+    }
+    this.#last.set(key, this.#parts.length);
     this.#parts.push({ row, phase, startMs, endMs });
   }
 

@@ -187,7 +187,7 @@ export class StreamLoader {
   async sendLedger(): Promise<void> {
     const { peer } = this.#commands;
     if (peer === undefined) return;
-    for (const part of this.#ledger.parts) await peer.ledgerPart(part);
+    for (const part of this.#ledger.parts.slice(0, LIMITS.LEDGER_PARTS)) await peer.ledgerPart(part);
   }
 
   /** Tells the source how it ended, if it opened a return path. */

@@ -313,6 +313,7 @@ export class SourceMigration {
     }
     const judgement = await this.#judge!.judge(this.#machine.isRunning());
     if (judgement === 'switch') return 'done';
+    if (judgement === 'ack') this.#idle.ackIsMissing();
     // Every device gets its turn before RAM: hot RAM must not keep one from the data that its ack waits for.
     const beganMs = this.#clock.nowMs();
     const deviceBytes = await this.#sections!.iterate();
@@ -322,7 +323,7 @@ export class SourceMigration {
       return this.#clock.nowMs() >= endMs ? 0 : allowed;
     });
     if (deviceBytes + part.normalPages + part.zeroPages > 0) this.#stats.busy(this.#clock.nowMs() - beganMs);
-    else await this.#idle.moment(judgement === 'ack');
+    else await this.#idle.moment();
     return 'again';
   }
 

@@ -31,7 +31,7 @@ function portOf({ client, features }: MachineVfio): VfioPort {
     state: () => client.state(),
     precopyInfo: () => client.precopyInfo(),
     stopCopyBytes: () => client.stopCopyBytes(),
-    read: (maxBytes) => client.read(maxBytes),
+    read: (maxBytes, spare) => client.read(maxBytes, spare),
     write: (bytes) => client.write(bytes),
     ready: () => client.ready(),
     reset: () => client.reset(),

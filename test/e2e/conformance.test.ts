@@ -20,7 +20,9 @@ describe('switchover conformance', () => {
     await using dir = await tempDir();
     const device = dir.file('bare.ts');
     const text = await readFile(COUNTER, 'utf8');
-    const source = text.replaceAll('../../../src/', new URL('../../src/', import.meta.url).pathname);
+    const source = text
+      .replaceAll('../../../src/', new URL('../../src/', import.meta.url).pathname)
+      .replaceAll("'./misbehave", `'${new URL('../support/devices/misbehave', import.meta.url).pathname}`);
     await writeFile(device, source.replace('conformance: {', 'nothing: {'));
     const { exitCode, stdout } = await runSwitchover(['conformance', device, '--json', '--junit', dir.file('out.xml')]);
     expect(exitCode).toBe(1);

@@ -1,7 +1,8 @@
 /** `switchover migrate`: both machines from one command line, live progress on stderr, the verdict on stdout. */
 
 import { HarnessError, messageOf } from '../../base/errors.ts';
-import { type MigrateFlags, planOf } from '../migrate-plan.ts';
+import { comparisonOf, formatComparison, plansToCompare } from '../comparison.ts';
+import { type MigrateFlags, type MigrationPlan, planOf } from '../migrate-plan.ts';
 import { runMigration } from '../migration-run.ts';
 import { paintJudgement } from '../paint.ts';
 import { ProgressReporter } from '../progress.ts';
@@ -18,15 +19,27 @@ export async function runMigrate(flags: MigrateFlags): Promise<number> {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.once(signal, onSignal);
   try {
-    const seen = await runMigration(plan, {
-      onSample: (sample) => progress.update(sample),
-      onNote: (text) => progress.note(text),
-      signal: interrupt.signal,
-    });
-    progress.end();
-    const verdict = verdictOf(seen);
-    process.stdout.write(flags.json ? `${JSON.stringify(verdict, null, 2)}\n` : formatVerdict(verdict, paintJudgement));
-    return exitCodeOfVerdict(verdict);
+    const migrate = async (one: MigrationPlan) => {
+      const seen = await runMigration(one, {
+        onSample: (sample) => progress.update(sample),
+        onNote: (text) => progress.note(text),
+        signal: interrupt.signal,
+      });
+      progress.end();
+      return verdictOf(seen);
+    };
+    const print = (value: object, text: () => string) =>
+      process.stdout.write(flags.json ? `${JSON.stringify(value, null, 2)}\n` : text());
+    if (plan.compare.length === 0) {
+      const verdict = await migrate(plan);
+      print(verdict, () => formatVerdict(verdict, paintJudgement));
+      return exitCodeOfVerdict(verdict);
+    }
+    const plans = plansToCompare(plan);
+    const runs = { without: await migrate(plans.without), with: await migrate(plans.with) };
+    const comparison = comparisonOf(plan.compare, runs);
+    print(comparison, () => formatComparison(comparison, paintJudgement));
+    return exitCodeOfVerdict(comparison);
   } catch (error) {
     progress.end();
     if (flags.json) {

@@ -89,12 +89,15 @@ export class EmulatedSaver {
   }
 
   /** The next bytes of the stream, at most `maxBytes`; none when there are none now. */
-  read(maxBytes: number): Uint8Array<ArrayBuffer> {
+  read(maxBytes: number, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> {
     this.#change();
     if (this.#queue.length === 0 && !this.#isFinal) this.#refresh();
     const startMs = performance.now();
     const left = this.#queue.reduce((sum, { plan, offset }) => sum + RECORD_HEADER_BYTES + plan.size - offset, 0);
-    const bytes = new Uint8Array(Math.min(left, maxBytes));
+    const count = Math.min(left, maxBytes);
+    // Not zeroed first: every byte is written below.
+    const buffer = spare !== undefined && spare.byteLength >= count ? spare : Buffer.allocUnsafeSlow(count).buffer;
+    const bytes = new Uint8Array(buffer, 0, count);
     for (let done = 0; done < bytes.length; ) {
       const entry = this.#queue[0]!;
       done += this.#copy(entry, bytes.subarray(done));

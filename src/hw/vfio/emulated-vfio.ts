@@ -39,8 +39,8 @@ export class EmulatedVfio implements VfioDriver {
     else if (from === 'resuming') await this.#endLoading();
   }
 
-  read(maxBytes: number): Uint8Array<ArrayBuffer> {
-    return this.#saver?.read(maxBytes) ?? new Uint8Array(0);
+  read(maxBytes: number, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> {
+    return this.#saver?.read(maxBytes, spare) ?? new Uint8Array(0);
   }
 
   async write(bytes: Uint8Array): Promise<void> {

@@ -15,6 +15,8 @@ export interface VfioRead {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** `no-message`: nothing for now (ENOMSG, PRE_COPY only); `end`: nothing any more. */
   readonly status: 'data' | 'no-message' | 'end';
+  /** How long the driver took (ms). */
+  readonly tookMs: number;
 }
 
 /** One VFIO device. */
@@ -54,17 +56,21 @@ export class VfioDevice {
   }
 
   /** Bytes of the saving session. Throws `vfio/refused` (ENODEV) outside of one. */
-  async read(maxBytes: number): Promise<VfioRead> {
+  async read(maxBytes: number, spare?: ArrayBuffer): Promise<VfioRead> {
     if (!isSaving(this.#state)) throw this.#refused('read', 'ENODEV', 'a state of a saving session');
-    const bytes = await this.#watched(() => this.#driver.read(maxBytes));
-    if (bytes.length > 0) return { bytes, status: 'data' };
-    return { bytes, status: this.#state === 'stop-copy' ? 'end' : 'no-message' };
+    const startMs = performance.now();
+    const bytes = await this.#watched(() => this.#driver.read(maxBytes, spare));
+    const tookMs = performance.now() - startMs;
+    if (bytes.length > 0) return { bytes, status: 'data', tookMs };
+    return { bytes, status: this.#state === 'stop-copy' ? 'end' : 'no-message', tookMs };
   }
 
-  /** Bytes for the resuming session. Throws `vfio/refused` (ENODEV) outside of one. */
-  async write(bytes: Uint8Array): Promise<void> {
+  /** Bytes for the resuming session; how long the driver took (ms). Throws `vfio/refused` (ENODEV) outside of one. */
+  async write(bytes: Uint8Array): Promise<number> {
     if (this.#state !== 'resuming') throw this.#refused('write', 'ENODEV', 'resuming');
+    const startMs = performance.now();
     await this.#watched(() => this.#driver.write(bytes));
+    return performance.now() - startMs;
   }
 
   /** Resolves once what was written is prepared. */

@@ -9,6 +9,14 @@ import type { VfioFeatures } from './states.ts';
 import { VfioDevice, type VfioRead } from './vfio-device.ts';
 import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
 
+/** What became of bytes that were written. */
+export interface VfioWritten {
+  /** How long the driver took (ms). */
+  readonly tookMs: number;
+  /** The bytes' buffer, to be used again. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
 /** Requests by kind: what is sent, and what comes back. */
 interface VfioRequests {
   'vfio/set-state': {
@@ -19,8 +27,8 @@ interface VfioRequests {
   'vfio/features': { payload: undefined; reply: VfioFeatures };
   'vfio/precopy-info': { payload: undefined; reply: PrecopyInfo };
   'vfio/stop-copy-bytes': { payload: undefined; reply: number };
-  'vfio/read': { payload: number; reply: VfioRead };
-  'vfio/write': { payload: Uint8Array; reply: undefined };
+  'vfio/read': { payload: { readonly maxBytes: number; readonly spare?: ArrayBuffer }; reply: VfioRead };
+  'vfio/write': { payload: Uint8Array<ArrayBuffer>; reply: VfioWritten };
   'vfio/ready': { payload: undefined; reply: undefined };
   'vfio/reset': { payload: undefined; reply: undefined };
   'vfio/dma-start': { payload: { readonly pageSize: number; readonly ranges: readonly DmaRange[] }; reply: undefined };
@@ -64,9 +72,9 @@ async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown
     case 'vfio/stop-copy-bytes':
       return device.stopCopyBytes();
     case 'vfio/read':
-      return device.read(request.payload);
+      return device.read(request.payload.maxBytes, request.payload.spare);
     case 'vfio/write':
-      return device.write(request.payload);
+      return { tookMs: await device.write(request.payload), bytes: request.payload };
     case VFIO_READY:
       return device.ready();
     case 'vfio/reset':
@@ -114,12 +122,17 @@ export class VfioClient {
     return this.#ask('vfio/stop-copy-bytes', undefined);
   }
 
-  read(maxBytes: number): Promise<VfioRead> {
-    return this.#ask('vfio/read', maxBytes);
+  /** `spare` moves to the device's thread, which may fill it. */
+  read(maxBytes: number, spare?: ArrayBuffer): Promise<VfioRead> {
+    return spare === undefined
+      ? this.#ask('vfio/read', { maxBytes })
+      : this.#ask('vfio/read', { maxBytes, spare }, [spare]);
   }
 
-  /** Writes to the resuming session; `bytes` fill a buffer of their own, which moves to the device's thread. */
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<undefined> {
+  /**
+   * Writes to the resuming session; `bytes` have a buffer of their own, which moves to the device's thread and comes back.
+   */
+  write(bytes: Uint8Array<ArrayBuffer>): Promise<VfioWritten> {
     return this.#ask('vfio/write', bytes, [bytes.buffer]);
   }
 

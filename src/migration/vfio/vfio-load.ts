@@ -32,6 +32,8 @@ export class VfioLoad {
   readonly #onFailure: (error: Error) => void;
   #writing: Promise<void> = Promise.resolve();
   #aheadBytes = 0;
+  /** Buffers that have come back from the device. */
+  readonly #spare: ArrayBuffer[] = [];
   /** Resolves with the next chunk that the device has taken. */
   #progress = Promise.withResolvers<void>();
   #failure: Error | undefined;
@@ -147,7 +149,11 @@ export class VfioLoad {
       const field = 'length of DEV_DATA_STATE';
       throw reader.overLimit({ at, field, limit: 'VFIO_DATA_BYTES', maximum, actual: Number(announced) });
     }
-    const bytes = new Uint8Array(Number(announced));
+    const count = Number(announced);
+    const spare = this.#spare.pop();
+    // Not zeroed first: every byte is read into it.
+    const buffer = spare !== undefined && spare.byteLength >= count ? spare : Buffer.allocUnsafeSlow(count).buffer;
+    const bytes = new Uint8Array(buffer, 0, count);
     const startMs = this.#clock.nowMs();
     await reader.readInto(bytes, 'data of DEV_DATA_STATE');
     if (this.#isSwitchover) this.#ledger.add(this.id, 'wire', startMs, this.#clock.nowMs());
@@ -156,28 +162,29 @@ export class VfioLoad {
     while (this.#aheadBytes > AHEAD_BYTES && this.#failure === undefined) await this.#progress.promise;
   }
 
+  /** Hands over a chunk at once: the device's thread keeps the order, and need not wait for ours. */
   #write(bytes: Uint8Array<ArrayBuffer>): void {
     this.#firstWriteMs ??= this.#clock.nowMs();
-    this.#aheadBytes += bytes.length;
     const count = bytes.length;
-    const before = this.#writing;
-    this.#writing = (async () => {
-      await before;
-      if (this.#failure !== undefined) return;
-      const startMs = this.#clock.nowMs();
-      try {
-        await this.#port.write(bytes);
-      } catch (error) {
+    this.#aheadBytes += count;
+    const taken = this.#port.write(bytes).then(
+      ({ tookMs, bytes: back }) => {
+        this.#spare.push(back.buffer);
+        const endMs = this.#clock.nowMs();
+        this.loadRate.add(count, tookMs);
+        if (this.#isSwitchover) this.#ledger.add(this.id, 'load', endMs - tookMs, endMs);
+      },
+      (error: unknown) => {
+        if (this.#failure !== undefined) return; // the first one is the cause of the others
         this.#failure = error instanceof Error ? error : new Error(String(error));
         this.#onFailure(this.#failure);
-      }
-      const endMs = this.#clock.nowMs();
-      this.loadRate.add(count, endMs - startMs);
-      if (this.#isSwitchover) this.#ledger.add(this.id, 'load', startMs, endMs);
+      },
+    );
+    this.#writing = taken.then(() => {
       this.#aheadBytes -= count;
       this.#progress.resolve();
       this.#progress = Promise.withResolvers();
-    })();
+    });
   }
 }
 

@@ -3,6 +3,7 @@
 import type { VfioFeatures } from '../../hw/vfio/states.ts';
 import type { VfioRead } from '../../hw/vfio/vfio-device.ts';
 import type { PrecopyInfo } from '../../hw/vfio/vfio-driver.ts';
+import type { VfioWritten } from '../../hw/vfio/vfio-service.ts';
 import type { VfioState } from '../../wire/vfio.ts';
 
 /** See the header; every method throws `vfio/…` or `device/failed`. */
@@ -12,9 +13,10 @@ export interface VfioPort {
   state(): Promise<VfioState>;
   precopyInfo(): Promise<PrecopyInfo>;
   stopCopyBytes(): Promise<number>;
-  read(maxBytes: number): Promise<VfioRead>;
-  /** `bytes` have a buffer of their own, which moves. */
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<unknown>;
+  /** Reads asked for at once keep their order. `spare` moves, to be filled again. */
+  read(maxBytes: number, spare?: ArrayBuffer): Promise<VfioRead>;
+  /** `bytes` have a buffer of their own, which moves and comes back. Writes asked for at once keep their order. */
+  write(bytes: Uint8Array<ArrayBuffer>): Promise<VfioWritten>;
   ready(): Promise<unknown>;
   reset(): Promise<unknown>;
 }

@@ -1,6 +1,6 @@
 /**
  * The section of one VFIO device on the source, record by record (spec/vfio.md §2.2): SETUP, precopy data with its one
- * INIT_DATA_SENT (again after REINIT in re-usable mode), the STOP_COPY data, and the CONFIG record. The next chunk is read
+ * INIT_DATA_SENT (again after REINIT in re-usable mode), the STOP_COPY data, and the CONFIG record. The next chunks are read
  * while the last one is being written, so that device and wire work at the same time.
  */
 
@@ -16,6 +16,8 @@ import type { ByteSink } from '../transport/channel.ts';
 import type { SourceAck } from './switchover-ack.ts';
 import { trustedBytes, type VfioPort } from './vfio-port.ts';
 
+/** How many reads a device is asked for at once, so that it need not wait for the wire after each (chunks). */
+const READS_AHEAD = 4;
 /** How many of the last chunks say how fast a device can be read or written. */
 const RATE_CHUNKS = 16;
 /** Smaller ones say more about the way to the device's thread. */
@@ -36,6 +38,7 @@ export class VfioSave {
   readonly #ack: SourceAck;
   readonly #ledger: LedgerRecorder;
   readonly #clock: Clock;
+  readonly #spare: ArrayBuffer[] = [];
   #isInPrecopy = false;
   #initialBytes = 0;
   #dirtyBytes = 0;
@@ -137,16 +140,23 @@ export class VfioSave {
     const askedMs = this.#clock.nowMs();
     if (state !== 'stop-copy') await this.#port.setState('stop-copy', 'stop');
     await this.#sink.write(this.#framing.partHeader('SECTION_END', this.sectionId));
-    let next = this.#timedRead(askedMs);
+    const asked: Promise<VfioRead>[] = [];
+    const ask = () => {
+      const read = this.#timedRead();
+      read.catch(() => undefined); // looked at in its turn, unless something fails before
+      asked.push(read);
+    };
+    this.#ledger.add(this.id, 'save', askedMs, this.#clock.nowMs());
+    for (let n = 0; n < READS_AHEAD; n += 1) ask();
     for (;;) {
-      const { bytes, status } = await next;
+      const { bytes, status } = await asked.shift()!; // one is asked for whenever one is taken
       if (status === 'end') break;
-      next = this.#timedRead(this.#clock.nowMs());
-      next.catch(() => undefined); // looked at in the next turn, unless the write fails first
+      ask();
       const startMs = this.#clock.nowMs();
       await this.#data(bytes);
       this.#ledger.add(this.id, 'wire', startMs, this.#clock.nowMs());
     }
+    await Promise.allSettled(asked); // past the end there is nothing, but their answers are to come before the next request
     await this.#sink.write(flags('END_OF_STATE'));
     await this.#footer();
     await this.#port.setState('stop', 'stop');
@@ -171,16 +181,16 @@ export class VfioSave {
   }
 
   async #read(): Promise<VfioRead> {
-    const startMs = this.#clock.nowMs();
-    const read = await this.#port.read(VFIO_DATA_BYTES);
+    const read = await this.#port.read(VFIO_DATA_BYTES, this.#spare.pop());
     assert(read.bytes.length <= VFIO_DATA_BYTES, 'a device gives no more than it is asked for');
-    this.saveRate.add(read.bytes.length, this.#clock.nowMs() - startMs);
+    this.saveRate.add(read.bytes.length, read.tookMs);
     return read;
   }
 
-  async #timedRead(startMs: number): Promise<VfioRead> {
+  async #timedRead(): Promise<VfioRead> {
     const read = await this.#read();
-    this.#ledger.add(this.id, 'save', startMs, this.#clock.nowMs());
+    const endMs = this.#clock.nowMs();
+    this.#ledger.add(this.id, 'save', endMs - read.tookMs, endMs);
     return read;
   }
 
@@ -205,11 +215,13 @@ export class VfioSave {
     this.#isInitSent = false;
   }
 
-  async #data(bytes: Uint8Array): Promise<void> {
+  async #data(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (bytes.length === 0) return;
     await this.#sink.write(new ByteWriter().u64(VFIO_FLAG.DEV_DATA_STATE).u64(BigInt(bytes.length)).take());
     await this.#sink.write(bytes);
     this.#transferred += bytes.length;
+    // Used again: fresh memory for every chunk would cost page faults, and the garbage collector more than all else.
+    if (bytes.buffer.byteLength === VFIO_DATA_BYTES) this.#spare.push(bytes.buffer);
   }
 
   async #footer(): Promise<void> {

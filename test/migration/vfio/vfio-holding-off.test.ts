@@ -26,13 +26,45 @@ test('the ack comes when the device is ready, not when its bytes were written', 
   expect(devicesOf(pair)[0]?.['ack-ms']).toBeGreaterThanOrEqual(119);
 });
 
-test('a source that counts each device gives up on one ack for two, by its timeout, and says who withholds', async () => {
+test('a source gives up on an ack that does not come, by its timeout, and says who withholds it', async () => {
+  const devices = await vfioConfigs(2, 'mlx5-like', { state: '1MiB', alloc: '3000ms/MiB', async: 'on' });
   await using pair = await machinePair({
-    common: { guest: GUEST, devices: await vfioConfigs(2, 'mlx5-like', { state: '1MiB' }), capabilities: ACK },
-    source: { globals: { 'switchover-ack-legacy': 'off', 'x-switchover-ack-timeout': '300' } },
+    common: { guest: GUEST, devices, capabilities: ACK },
+    source: { globals: { 'x-switchover-ack-timeout': '300' } },
   });
-  expect(await expectFails(pair)).toMatch(/switchover-ack: none after \d+ ms, withheld by d[01]$/);
+  expect(await expectFails(pair)).toMatch(/switchover-ack: none after \d+ ms, withheld by d0, d1$/);
   await expectGuestGoesOn(pair.source);
+});
+
+test.each([
+  [
+    'the capability is on at the source only',
+    { capabilities: ['return-path'] },
+    /on at the source and off at the dest/,
+  ],
+  [
+    'acks are counted differently',
+    { globals: { 'switchover-ack-legacy': 'off' } },
+    /legacy here, reusable at the dest/,
+  ],
+])('a source fails at once when %s', async (_what, destination, message) => {
+  const devices = await vfioConfigs(1, 'mlx5-like', { state: '1MiB' });
+  await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK }, destination });
+  expect(await expectFails(pair)).toMatch(message);
+  await expectGuestGoesOn(pair.source);
+});
+
+test('contents that are not those of the device are told by their place', async () => {
+  await using pair = await machinePair({
+    common: { guest: GUEST, capabilities: ACK },
+    source: { devices: await vfioConfigs(1, 'mlx5-like', { state: '1MiB', seed: '1' }) },
+    destination: { devices: await vfioConfigs(1, 'mlx5-like', { state: '1MiB', seed: '2' }) },
+  });
+  await expectFails(pair);
+  await pair.destination.event(['M:failed']);
+  expect(pair.destination.vm.queryMigrate()['error-desc']).toMatch(
+    /'d0': bad data at byte 40, IMAGE at 0: expected 0x/,
+  );
 });
 
 test('an exhausted pool is told with its figures, and the next migration completes', async () => {

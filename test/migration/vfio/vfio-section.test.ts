@@ -38,7 +38,7 @@ class ScriptedPort implements VfioPort {
   constructor(reads: readonly string[] = []) {
     this.reads = reads.map((read) => {
       const bytes = new Uint8Array(Buffer.from(read.replace(/[^0-9a-f]/g, ''), 'hex'));
-      return { bytes, status: read === 'end' ? 'end' : bytes.length === 0 ? 'no-message' : 'data' };
+      return { bytes, status: read === 'end' ? 'end' : bytes.length === 0 ? 'no-message' : 'data', tookMs: 1 };
     });
   }
 
@@ -61,12 +61,13 @@ class ScriptedPort implements VfioPort {
   }
 
   async read(): Promise<VfioRead> {
-    return this.reads.shift() ?? { bytes: new Uint8Array(0), status: 'end' };
+    return this.reads.shift() ?? { bytes: new Uint8Array(0), status: 'end', tookMs: 0 };
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  async write(bytes: Uint8Array<ArrayBuffer>) {
     await this.onWrite();
     this.written.push(Buffer.from(bytes).toString('hex'));
+    return { tookMs: 1, bytes };
   }
 
   ready(): Promise<void> {

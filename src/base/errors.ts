@@ -107,6 +107,7 @@ export const ERRORS = {
   ),
   'transport/listen': row<{ uri: string; why: string }>('migration', (d) => `Failed to listen on '${d.uri}': ${d.why}`),
   'transport/open': row<{ uri: string; why: string }>('migration', (d) => `Failed to open '${d.uri}': ${d.why}`),
+  'transport/tls': row<{ uri: string; why: string }>('migration', (d) => d.why),
   'transport/closed': row<{ uri: string; at: number; why: string }>(
     'migration',
     (d) => `connection '${d.uri}' closed after ${d.at} bytes: ${d.why}`,

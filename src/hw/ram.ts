@@ -64,6 +64,14 @@ export interface PageBatch extends GatherList {
   readonly zeroPages: number;
 }
 
+/** Pages that were taken, by group of 32: bit n of a mask is page `group` · 32 + n. */
+export interface PageMasks {
+  readonly groups: { readonly group: number; readonly data: number; readonly zero: number }[];
+  dataPages: number;
+  zeroPages: number;
+  nextPage: number;
+}
+
 /** Bit of an entry of a page list: the page was never written, so it is zero. */
 export const UNWRITTEN_PAGE = 0x8000_0000;
 
@@ -258,6 +266,32 @@ export class RamBlock {
   }
 
   /**
+   * Takes pending pages from `firstPage` (a multiple of 32) on as masks of their groups of 32, at most `maxPages` data
+   * pages (and a group's zero pages), for whoever knows where they go. Returns where to go on.
+   */
+  takeMasks(options: { firstPage: number; maxPages: number; detectZero: boolean }): PageMasks {
+    const taken: PageMasks = { groups: [], dataPages: 0, zeroPages: 0, nextPage: this.pageCount };
+    let group = options.firstPage / GROUP;
+    while (taken.dataPages < options.maxPages && taken.groups.length < options.maxPages) {
+      group = this.#bitmap.nextGroup(this.#pendingOffset, group, this.#groups);
+      if (group >= this.#groups) return taken;
+      const mask = lowestBits(this.#pending[group]!, options.maxPages - taken.dataPages);
+      const unwritten = options.detectZero ? mask & ~this.#written[group]! : 0;
+      const zero = options.detectZero
+        ? unwritten | this.#pages.zeroMask(group * GROUP * PAGE_SIZE, mask & ~unwritten)
+        : 0;
+      this.#pending[group] = this.#pending[group]! & ~mask;
+      taken.groups.push({ group, data: mask & ~zero, zero });
+      taken.dataPages += bitCount(mask & ~zero);
+      taken.zeroPages += bitCount(zero);
+      this.#pendingPages -= bitCount(mask);
+      if (this.#pending[group] === 0) group += 1;
+    }
+    taken.nextPage = Math.min(group * GROUP, this.pageCount);
+    return taken;
+  }
+
+  /**
    * Takes pending pages from `firstPage` on as page numbers, at most `limit` (up to 128), for another thread to send.
    * Pages never written have UNWRITTEN_PAGE set. Returns how many there are in `into`, less than `limit` only at the end.
    */
@@ -393,6 +427,12 @@ export class RamBlock {
       throw new HarnessError('ram/out-of-range', { ramBlock: this.name, offset, length, blockLength: this.length });
     }
   }
+}
+
+function bitCount(mask: number): number {
+  let count = 0;
+  for (let rest = mask; rest !== 0; rest &= rest - 1) count += 1;
+  return count;
 }
 
 /** The lowest `count` set bits of a group's mask: small limits must not send a whole group. */

@@ -18,6 +18,7 @@ import type { VmState } from './savevm.ts';
 import type { StatusMachine } from './status.ts';
 import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
+import type { ServerTls } from './transport/tls-channel.ts';
 import { type Listener, openIncoming } from './transport/transport.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
@@ -42,6 +43,7 @@ export class DestinationMigration {
   readonly #status: StatusMachine;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #tls: () => ServerTls | undefined;
   readonly #options: () => MigrationOptionsSnapshot;
   readonly #ledger = new LedgerRecorder();
   #listener: Listener | undefined;
@@ -62,6 +64,8 @@ export class DestinationMigration {
     status: StatusMachine;
     clock: Clock;
     log: Logger;
+    /** TLS for every connection; throws what is wrong with it. */
+    tls: () => ServerTls | undefined;
   }) {
     this.#machine = deps.machine;
     this.#address = deps.address;
@@ -69,13 +73,18 @@ export class DestinationMigration {
     this.#status = deps.status;
     this.#clock = deps.clock;
     this.#log = deps.log;
+    this.#tls = deps.tls;
     this.#options = () => deps.options.snapshot();
   }
 
   /** Opens the listener. Rejects with `transport/listen` or `transport/open`; the status then stays `setup`, as in QEMU. */
   async connect(): Promise<void> {
     this.#status.move('setup');
-    this.#listener = await openIncoming(this.#address, connectionsOf(this.#options()));
+    this.#listener = await openIncoming(this.#address, {
+      connections: connectionsOf(this.#options()),
+      serverTls: this.#tls,
+      onRefused: (err) => this.#log.warn({ err }, 'a connection was refused'),
+    });
     if (this.#abortedWhy === undefined) return;
     await this.#listener.close();
     throw new HarnessError('transport/listen', { uri: this.#address.uri, why: this.#abortedWhy });

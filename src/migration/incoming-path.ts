@@ -41,7 +41,8 @@ export async function openIncomingPath(deps: {
   clock: Clock;
 }): Promise<IncomingPath> {
   const { listener, uri, machine, options, threads, clock } = deps;
-  if (!options.capabilities.multifd) {
+  // A mapped file has the pages of all channels at their places: there is nothing else to read.
+  if (!options.capabilities.multifd || options.capabilities['mapped-ram']) {
     const channel = await listener.accept();
     const reader = new StreamReader(channel.source);
     return { channel, reader, channels: undefined, guard: (work) => work, close: async () => undefined };

@@ -8,12 +8,9 @@ import { LIMITS } from '../wire/limits.ts';
 import { PAGE_BITS } from '../wire/ram.ts';
 import { CONFIGURATION_SUBSECTIONS, ELEMENT, STREAM_MAGIC, STREAM_VERSION } from '../wire/stream.ts';
 import type { DestinationMachine } from './destination.ts';
-import { CAPABILITIES, REMOVED_CAPABILITIES } from './options/capabilities.ts';
+import { CAPABILITIES, REMOVED_CAPABILITIES, VALIDATED_CAPABILITIES } from './options/capabilities.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
 import { latin1, type StreamReader } from './transport/stream-reader.ts';
-
-/** Capabilities that must be equal on both sides because they change the stream. */
-const VALIDATED = ['x-ignore-shared', 'mapped-ram'] as const;
 
 /** Loads the start of one stream. Throws `stream/…` for what does not fit this machine. */
 export class ConfigurationLoader {
@@ -58,11 +55,13 @@ export class ConfigurationLoader {
       });
     }
     await this.#machineName();
+    const received = new Set<string>();
     for (;;) {
       if (reader.available === 0) await reader.need(1, 'element type');
-      if (reader.peekU8(0) !== ELEMENT.SUBSECTION) return;
-      await this.#subsection();
+      if (reader.peekU8(0) !== ELEMENT.SUBSECTION) break;
+      await this.#subsection(received);
     }
+    this.#refuseMissing(received);
   }
 
   async #machineName(): Promise<void> {
@@ -91,7 +90,20 @@ export class ConfigurationLoader {
     });
   }
 
-  async #subsection(): Promise<void> {
+  /** Capabilities that are on here and that the stream, which they would have changed, does not name. */
+  #refuseMissing(received: ReadonlySet<string>): void {
+    const missing = VALIDATED_CAPABILITIES.find((name) => this.#options.capabilities[name] && !received.has(name));
+    if (missing === undefined) return;
+    throw this.#reader.bad({
+      at: this.#reader.offset,
+      field: 'capabilities',
+      expected: `${missing} on, as here`,
+      actual: `${missing} off`,
+      hint: `set the capability ${missing} the same on both sides`,
+    });
+  }
+
+  async #subsection(received: Set<string>): Promise<void> {
     const reader = this.#reader;
     const at = reader.offset;
     await reader.u8('subsection marker');
@@ -105,11 +117,11 @@ export class ConfigurationLoader {
     if (version !== 1)
       throw reader.bad({ at: versionAt, field: `version of ${name}`, expected: '1', actual: `${version}` });
     if (name === CONFIGURATION_SUBSECTIONS.TARGET_PAGE_BITS) await this.#expectU32('target page bits', PAGE_BITS);
-    else if (name === CONFIGURATION_SUBSECTIONS.CAPABILITIES) await this.#capabilities();
+    else if (name === CONFIGURATION_SUBSECTIONS.CAPABILITIES) await this.#capabilities(received);
     else await this.#uuid();
   }
 
-  async #capabilities(): Promise<void> {
+  async #capabilities(received: Set<string>): Promise<void> {
     const reader = this.#reader;
     const at = reader.offset;
     const count = await reader.u32('number of capabilities');
@@ -126,6 +138,7 @@ export class ConfigurationLoader {
     for (let n = 0; n < count; n++) {
       const nameAt = reader.offset;
       const name = await reader.text8('capability name');
+      received.add(name);
       if (!Object.hasOwn(CAPABILITIES, name) && !Object.hasOwn(REMOVED_CAPABILITIES, name)) {
         throw reader.bad({
           at: nameAt,
@@ -134,7 +147,7 @@ export class ConfigurationLoader {
           actual: JSON.stringify(name),
         });
       }
-      const validated = VALIDATED.find((row) => row === name);
+      const validated = VALIDATED_CAPABILITIES.find((row) => row === name);
       if (validated !== undefined && !this.#options.capabilities[validated]) {
         throw reader.bad({
           at: nameAt,

@@ -72,7 +72,10 @@ export class StreamLoader {
     this.#options = deps.options;
     this.#log = deps.log;
     this.#configuration = new ConfigurationLoader(deps);
-    this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, deps.channels);
+    this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, {
+      sync: deps.channels,
+      file: deps.options.capabilities['mapped-ram'] ? deps.channel.file : undefined,
+    });
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
     const { capabilities, properties } = deps.options;

@@ -6,12 +6,14 @@ import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { MultifdRamSaver } from './multifd/multifd-save.ts';
 import { SendingChannels } from './multifd/sending-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
+import { MappedRamSaver } from './ram/mapped-ram-save.ts';
 import { RamSaver } from './ram/ram-save.ts';
 import type { RamSender } from './ram/ram-sender.ts';
 import { XbzrleRates } from './ram/xbzrle-rates.ts';
 import { XbzrleRamSaver } from './ram/xbzrle-save.ts';
 import type { Address } from './transport/address.ts';
-import type { ByteSink } from './transport/channel.ts';
+import type { ByteSink, Channel } from './transport/channel.ts';
+import type { ClientTls } from './transport/tls-channel.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 /** What query-migrate tells about channels beside the main one. */
@@ -40,13 +42,19 @@ export async function openRamPath(deps: {
   machine: { readonly ramBlocks: readonly RamBlock[]; readonly uuid: Uint8Array | undefined };
   options: MigrationOptionsSnapshot;
   address: Address;
-  sink: ByteSink;
+  channel: Channel;
   threads: ChannelThreads;
+  tls: ClientTls | undefined;
   signal: AbortSignal;
 }): Promise<RamPath> {
-  const { machine, options, address, sink, threads, signal } = deps;
+  const { machine, options, address, channel, threads, tls, signal } = deps;
+  const { sink, file } = channel;
   const detection = options.zeroPageDetection;
-  if (!options.capabilities.multifd) return mainChannelPath(deps);
+  if (options.capabilities['mapped-ram'] && file !== undefined) {
+    const sender = new MappedRamSaver({ blocks: machine.ramBlocks, sink, file, detectZero: detection !== 'none' });
+    return { ...MAIN_CHANNEL_ONLY, ...NO_RATES, sender };
+  }
+  if (!options.capabilities.multifd) return mainChannelPath({ machine, options, sink });
   // Node has no MSG_ZEROCOPY: here the capability promises that nothing copies pages before the kernel does, which is so
   // without it as well. What QEMU would refuse is refused (docs/differences.md).
   if (options.capabilities['zero-copy-send'] && address.kind !== 'tcp') {
@@ -65,6 +73,7 @@ export async function openRamPath(deps: {
     detectZero: detection === 'multifd' && !oldStyle,
     oldLayout: oldStyle,
     threads,
+    tls,
     signal,
   });
   const sender = new MultifdRamSaver({
@@ -86,6 +95,7 @@ export async function openRamPath(deps: {
   };
 }
 
+const MAIN_CHANNEL_ONLY = { counters: () => NO_CHANNELS, destroy: async () => undefined };
 const NO_RATES = { info: () => ({}), periodEnds: () => undefined };
 
 function mainChannelPath(deps: {
@@ -95,15 +105,14 @@ function mainChannelPath(deps: {
 }): RamPath {
   const { machine, options, sink } = deps;
   const detectZero = options.zeroPageDetection !== 'none';
-  const base = { counters: () => NO_CHANNELS, destroy: async () => undefined };
   if (!options.capabilities.xbzrle) {
-    return { ...base, ...NO_RATES, sender: new RamSaver({ blocks: machine.ramBlocks, sink, detectZero }) };
+    return { ...MAIN_CHANNEL_ONLY, ...NO_RATES, sender: new RamSaver({ blocks: machine.ramBlocks, sink, detectZero }) };
   }
   const cacheBytes = options.xbzrleCacheBytes;
   const sender = new XbzrleRamSaver({ blocks: machine.ramBlocks, sink, detectZero, cacheBytes });
   const rates = new XbzrleRates(sender.counters);
   return {
-    ...base,
+    ...MAIN_CHANNEL_ONLY,
     sender,
     info: () => ({ 'xbzrle-cache': { 'cache-size': cacheBytes, ...rates.info() } }),
     periodEnds: () => rates.periodEnds(),

@@ -113,6 +113,14 @@ export function machineSections(options: { storeGlobalState: boolean }): readonl
   return options.storeGlobalState ? [TIMER, GLOBALSTATE] : [TIMER];
 }
 
+/** What the configuration section tells; subsections only where there is something to tell. */
+export interface Configuration {
+  readonly machineName: string;
+  readonly uuid: Uint8Array | undefined;
+  /** Capabilities that are on and must be on at the other side too. */
+  readonly capabilities: readonly string[];
+}
+
 /** Everything a source writes that is not RAM pages, as bytes. */
 export class StreamFraming {
   readonly #footers: boolean;
@@ -122,11 +130,16 @@ export class StreamFraming {
   }
 
   /** Magic and version, and the configuration section when `configuration` is given. */
-  header(configuration: { machineName: string; uuid: Uint8Array | undefined } | undefined): Uint8Array {
+  header(configuration: Configuration | undefined): Uint8Array {
     const writer = new ByteWriter().u32(STREAM_MAGIC).u32(STREAM_VERSION);
     if (configuration === undefined) return writer.take();
     const name = new TextEncoder().encode(configuration.machineName);
     writer.u8(ELEMENT.CONFIGURATION).u32(name.length).bytes(name);
+    const { capabilities } = configuration;
+    if (capabilities.length > 0) {
+      writer.u8(ELEMENT.SUBSECTION).text8(CONFIGURATION_SUBSECTIONS.CAPABILITIES).u32(1).u32(capabilities.length);
+      for (const capability of capabilities) writer.text8(capability);
+    }
     if (configuration.uuid !== undefined) {
       writer.u8(ELEMENT.SUBSECTION).text8(CONFIGURATION_SUBSECTIONS.UUID).u32(1).bytes(configuration.uuid);
     }
@@ -171,11 +184,8 @@ export class StreamFraming {
 }
 
 /** The vmdescription JSON (spec/wire.md §9.9) of all FULL sections in their order, with QEMU's separators. */
-export function describe(options: {
-  machineName: string;
-  uuid: Uint8Array | undefined;
-  devices: readonly object[];
-}): string {
+export function describe(options: Configuration & { readonly devices: readonly object[] }): string {
+  const subsections = describeConfiguration(options);
   const configuration = {
     vmsd_name: 'configuration',
     version: 1,
@@ -183,19 +193,27 @@ export function describe(options: {
       { name: 'len', type: 'uint32', size: 4 },
       { name: 'name', type: 'buffer', size: options.machineName.length },
     ],
-    ...(options.uuid === undefined
-      ? {}
-      : {
-          subsections: [
-            {
-              vmsd_name: 'configuration/uuid',
-              version: 1,
-              fields: [{ name: 'uuid.data', array_len: 16, type: 'uint8', size: 1 }],
-            },
-          ],
-        }),
+    ...(subsections.length === 0 ? {} : { subsections }),
   };
   return spaced({ configuration, page_size: PAGE_SIZE, devices: options.devices });
+}
+
+function describeConfiguration({ uuid, capabilities }: Configuration): object[] {
+  const subsection = (vmsd_name: string, fields: object[]) => ({ vmsd_name, version: 1, fields });
+  const named = capabilities.map((name) => ({ name: 'capabilities', type: 'capability', size: name.length + 1 }));
+  return [
+    ...(capabilities.length === 0
+      ? []
+      : [
+          subsection(CONFIGURATION_SUBSECTIONS.CAPABILITIES, [
+            { name: 'caps_count', type: 'uint32', size: 4 },
+            ...named,
+          ]),
+        ]),
+    ...(uuid === undefined
+      ? []
+      : [subsection(CONFIGURATION_SUBSECTIONS.UUID, [{ name: 'uuid.data', array_len: 16, type: 'uint8', size: 1 }])]),
+  ];
 }
 
 /** The description of one of the machine's own sections. */

@@ -7,30 +7,31 @@ import { Breather } from '../base/breather.ts';
 import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { RamBlock } from '../hw/ram.ts';
 import { PROBE_PING } from '../wire/extension.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import type { DirtyPeriod } from './auto-converge.ts';
-import type { SourceDevice } from './device-sections.ts';
 import { GuestThrottle } from './guest-throttle.ts';
 import { IdleWait } from './idle-wait.ts';
 import { type Ledger, LedgerRecorder } from './ledger.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
+import { VALIDATED_CAPABILITIES } from './options/capabilities.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
 import { EOS_BYTES, type PagesAllowed, type RamPart, type RamSender } from './ram/ram-sender.ts';
 import { openRamPath, type RamPath, type RamPathCounters } from './ram-path.ts';
-import { describe, StreamFraming, type VmState } from './savevm.ts';
+import { type Configuration, describe, StreamFraming, type VmState } from './savevm.ts';
 import { SectionSaver } from './section-saver.ts';
 import { sourceInfo } from './source-info.ts';
+import type { SourceMachine } from './source-machine.ts';
 import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
 import { isRunning, type StatusMachine } from './status.ts';
 import { SwitchoverJudge } from './switchover-judge.ts';
 import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
+import type { ClientTls } from './transport/tls-channel.ts';
 import { openOutgoing } from './transport/transport.ts';
 import { SourceAck } from './vfio/switchover-ack.ts';
 import type { MigrationInfo } from './vm-control.ts';
@@ -38,28 +39,6 @@ import type { MigrationInfo } from './vm-control.ts';
 const RAM_SECTION_ID = 1;
 /** How long one part of the RAM section may go on (ms). */
 const PART_MS = 50;
-
-/** The machine as its source side sees it. */
-export interface SourceMachine {
-  readonly machineName: string;
-  /** 16 bytes, or undefined when none was configured. */
-  readonly uuid: Uint8Array | undefined;
-  readonly ramBlocks: readonly RamBlock[];
-  /** Machine property `suppress-vmdesc`: no description after EOF. */
-  readonly suppressDescription: boolean;
-  /** Throws what keeps a device from running. */
-  devices(): Promise<readonly SourceDevice[]>;
-  /** True while the run state is `running`. */
-  isRunning(): boolean;
-  /** Takes `percent` (0…99) of the vCPUs' time away. */
-  throttle(percent: number): Promise<void>;
-  /** Stops the guest for switchover (run state `finish-migrate`); the state it was stopped in. */
-  stopForSwitchover(): Promise<VmState>;
-  /** After failure or cancel: the guest goes on as it was, if it had been stopped. */
-  undoSwitchover(): Promise<void>;
-  /** After success: run state `postmigrate`. */
-  handedOver(): void;
-}
 
 /** One outgoing migration, from `migrate` to its end. */
 export class SourceMigration {
@@ -72,6 +51,8 @@ export class SourceMigration {
   readonly #options: MigrationOptionsSnapshot;
   readonly #framing: StreamFraming;
   readonly #onPass: (pass: number) => void;
+  readonly #openTls: () => ClientTls | undefined;
+  #tls: ClientTls | undefined;
   readonly #abort = new AbortController();
   readonly #stats: SourceStats;
   readonly #throttle: GuestThrottle;
@@ -104,6 +85,8 @@ export class SourceMigration {
     status: StatusMachine;
     clock: Clock;
     log: Logger;
+    /** TLS for every channel; throws what is wrong with it. */
+    tls: () => ClientTls | undefined;
     onPass: (pass: number) => void;
   }) {
     this.#machine = deps.machine;
@@ -113,6 +96,7 @@ export class SourceMigration {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#onPass = deps.onPass;
+    this.#openTls = deps.tls;
     this.#options = deps.options.snapshot();
     this.#throttle = new GuestThrottle({
       isOn: this.#options.capabilities['auto-converge'],
@@ -148,7 +132,8 @@ export class SourceMigration {
   async connect(): Promise<void> {
     this.#status.move('setup');
     try {
-      this.#channel = await openOutgoing(this.#address, this.#abort.signal);
+      this.#tls = this.#openTls();
+      this.#channel = await openOutgoing(this.#address, this.#abort.signal, this.#tls);
       if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
     } catch (error) {
       await this.#fail(error);
@@ -234,8 +219,9 @@ export class SourceMigration {
       machine: this.#machine,
       options: this.#options,
       address: this.#address,
-      sink,
+      channel: this.#connected(),
       threads: this.#threads,
+      tls: this.#tls,
       signal: this.#abort.signal,
     });
     const ram = this.#ramPath.sender;
@@ -256,10 +242,7 @@ export class SourceMigration {
       peer: this.#peer,
       sync: () => this.#throttle.judge(this.#synced(ram.sync())),
     });
-    const uuid = capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
-    const configuration = properties['send-configuration']
-      ? { machineName: this.#machine.machineName, uuid }
-      : undefined;
+    const configuration = properties['send-configuration'] ? this.#configuration() : undefined;
     await sink.write(this.#framing.header(configuration));
     if (capabilities['return-path']) {
       this.#returnPath = new SourceReturnPath({
@@ -291,6 +274,15 @@ export class SourceMigration {
     this.#goOn();
     this.#stats.setupDone(startMs);
     this.#status.move('active');
+  }
+
+  #configuration(): Configuration {
+    const { capabilities } = this.#options;
+    return {
+      machineName: this.#machine.machineName,
+      uuid: capabilities['validate-uuid'] ? this.#machine.uuid : undefined,
+      capabilities: VALIDATED_CAPABILITIES.filter((name) => capabilities[name]),
+    };
   }
 
   async #iterate(): Promise<void> {
@@ -368,9 +360,8 @@ export class SourceMigration {
     this.#ledger.add('ram', 'wire', startMs, this.#clock.nowMs());
     await this.#sections!.complete();
     const devices = await this.#sections!.full(state, { storeGlobalState: properties['store-global-state'] });
-    const uuid = this.#options.capabilities['validate-uuid'] ? this.#machine.uuid : undefined;
-    const { machineName, suppressDescription } = this.#machine;
-    await sink.write(this.#framing.end(suppressDescription ? undefined : describe({ machineName, uuid, devices })));
+    const description = this.#machine.suppressDescription ? undefined : describe({ ...this.#configuration(), devices });
+    await sink.write(this.#framing.end(description));
     await sink.flush();
     await this.#delivered();
     this.#goOn();

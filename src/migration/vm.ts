@@ -20,8 +20,9 @@ import type { MigrationOptions } from './options/options.ts';
 import type { VmState } from './savevm.ts';
 import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
+import { clientTls, serverTls } from './tls.ts';
 import { type Address, addressOf } from './transport/address.ts';
-import { isBidirectional, isMultiChannel } from './transport/transport.ts';
+import { isBidirectional, refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 import { destinationDevice, sourceDevice } from './vm-devices.ts';
 
@@ -253,7 +254,7 @@ export class Vm implements VmControl {
 
   async migrate(args: MigrateArguments): Promise<void> {
     const address = addressOf(args);
-    this.#refuseSingleChannel(address);
+    refuseTransport(address, this.#options);
     if (this.#options.isOn('return-path') && !isBidirectional(address)) {
       throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
     }
@@ -272,6 +273,7 @@ export class Vm implements VmControl {
       status: this.#outgoingStatus,
       clock: this.#clock,
       log: this.#log.child({ side: 'source' }),
+      tls: () => clientTls(this.#options.tlsParameters(), this.objects, address),
       onPass: (pass) => {
         if (this.#options.isOn('events')) this.#emit({ name: 'MIGRATION_PASS', data: { pass } });
       },
@@ -293,12 +295,6 @@ export class Vm implements VmControl {
     this.#channelThreads.prepare(end, this.#options.snapshot().multifd.channels);
   }
 
-  #refuseSingleChannel(address: Address): void {
-    if (this.#options.isOn('multifd') && !isMultiChannel(address)) {
-      throw refuse('Migration requires multi-channel URIs (e.g. tcp)');
-    }
-  }
-
   #refuseSecondMigration(): void {
     if (isRunning(this.#outgoingStatus.current)) throw refuse("There's a migration process in progress");
   }
@@ -307,7 +303,7 @@ export class Vm implements VmControl {
     if (this.#incoming !== undefined) throw refuse('The incoming migration has already been started');
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
     const address = addressOf(args);
-    this.#refuseSingleChannel(address);
+    refuseTransport(address, this.#options);
     this.#prepareChannels();
     const incoming = new DestinationMigration({
       machine: this.#destinationMachine(),
@@ -317,6 +313,7 @@ export class Vm implements VmControl {
       status: this.#incomingStatus,
       clock: this.#clock,
       log: this.#log.child({ side: 'destination' }),
+      tls: () => serverTls(this.#options.tlsParameters(), this.objects),
     });
     this.#incoming = incoming;
     try {

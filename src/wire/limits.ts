@@ -47,6 +47,12 @@ export const LIMITS = {
   MULTIFD_STRAY_CONNECTIONS: 16,
   /** How long a multifd channel may stand still while others wait for it (ms). */
   MULTIFD_STALL_MS: 60_000,
+  /** TLS handshakes that a listener carries on at once: 255 multifd channels, the main one, and as many strays. */
+  TLS_HANDSHAKES: 512,
+  /** How long a client may take for the TLS handshake (ms). */
+  TLS_HANDSHAKE_MS: 30_000,
+  /** How long the destination may take to end a TLS connection after the source has (ms): it loads what is on the way. */
+  TLS_CLOSE_MS: 60_000,
   /** How long to wait for the destination's SHUT after the last byte was sent (ms). */
   SHUT_MS: 60_000,
 } as const;

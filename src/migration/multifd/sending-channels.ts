@@ -14,6 +14,7 @@ import { MULTIFD_HELLO, MULTIFD_MAGIC, MULTIFD_VERSION, PACKET_PAGES, RAM_PACKET
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { Address } from '../transport/address.ts';
 import type { Channel } from '../transport/channel.ts';
+import type { ClientTls } from '../transport/tls-channel.ts';
 import { openOutgoing } from '../transport/transport.ts';
 import { ChannelThread } from './channel-thread.ts';
 import type { ChannelThreads } from './channel-threads.ts';
@@ -43,6 +44,7 @@ export interface SendingOptions {
   /** How long a channel may write nothing while others wait for it (ms). */
   readonly stallMs?: number;
   readonly threads: ChannelThreads;
+  readonly tls?: ClientTls | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -218,7 +220,11 @@ async function connectAll(options: SendingOptions): Promise<Channel[]> {
   const failed = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);
   const connecting = Array.from({ length: count }, async (_, id) => {
-    const channel = await openOutgoing({ ...address, uri: `${address.uri} (multifd channel ${id})` }, either);
+    const channel = await openOutgoing(
+      { ...address, uri: `${address.uri} (multifd channel ${id})` },
+      either,
+      options.tls,
+    );
     try {
       const uuid = options.uuid ?? new Uint8Array(16);
       await channel.sink.write(MULTIFD_HELLO.encode({ magic: MULTIFD_MAGIC, version: MULTIFD_VERSION, uuid, id }));

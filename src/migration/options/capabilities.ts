@@ -221,7 +221,7 @@ export const CAPABILITIES = {
     summary: 'Write RAM to fixed offsets of a seekable file.',
     side: 'both',
     global: 'mapped-ram',
-    dataPath: 'RAM at fixed file offsets is not implemented',
+    dataPath: true,
   },
 } as const satisfies Readonly<Record<string, CapabilityRow>>;
 
@@ -255,6 +255,9 @@ export interface CapabilityStatus {
 
 /** Every capability's name, in QEMU's order. */
 export const CAPABILITY_NAMES = Object.keys(CAPABILITIES) as CapabilityName[];
+
+/** Capabilities that change the stream, which says so: both sides must have them on, or both off. In the stream's order. */
+export const VALIDATED_CAPABILITIES = ['x-ignore-shared', 'mapped-ram'] as const satisfies CapabilityName[];
 
 /** A row with the optional columns visible, for code that walks the table. */
 export function capabilityRow(name: CapabilityName): CapabilityRow {

@@ -38,6 +38,13 @@ export interface LiveParameters {
   readonly downtimeLimitMs: number;
 }
 
+/** The parameters of TLS: ids of objects and a host's name, empty where there is none. */
+export interface TlsParameters {
+  readonly credentials: string;
+  readonly hostname: string;
+  readonly authorization: string;
+}
+
 /** The parameters of auto-converge (percentages), looked at again at every check. */
 export interface ThrottleParameters {
   /** Share of the sent bytes that the guest must dirty again to be throttled. */
@@ -164,6 +171,21 @@ export class MigrationOptions {
       maxBandwidth: Number(parameters['max-bandwidth']),
       availSwitchoverBandwidth: Number(parameters['avail-switchover-bandwidth']),
       downtimeLimitMs: Number(parameters['downtime-limit']),
+    };
+  }
+
+  /** Does every channel go through TLS? */
+  get hasTls(): boolean {
+    return this.tlsParameters().credentials !== '';
+  }
+
+  /** The parameters of TLS as they are at this moment. */
+  tlsParameters(): TlsParameters {
+    const { parameters } = this.#state;
+    return {
+      credentials: parameters['tls-creds'],
+      hostname: parameters['tls-hostname'],
+      authorization: parameters['tls-authz'],
     };
   }
 

@@ -194,7 +194,7 @@ export const PARAMETERS = {
     global: 'tls-creds',
     applies: 'when a channel opens',
     summary: 'Name of the TLS credentials; not empty means TLS on every channel.',
-    effect: { accepts: (value) => value === '', reason: 'TLS channels are not implemented' },
+    effect: 'effective',
   }),
   'tls-hostname': row({
     kind: kinds.stringOrNull,
@@ -204,7 +204,7 @@ export const PARAMETERS = {
     global: 'tls-hostname',
     applies: 'when a channel opens',
     summary: "Name expected in the server's certificate; empty means the host of the URI.",
-    effect: 'stored',
+    effect: 'effective',
   }),
   'tls-authz': row({
     kind: kinds.stringOrNull,
@@ -214,7 +214,7 @@ export const PARAMETERS = {
     global: 'tls-authz',
     applies: 'when a channel opens',
     summary: 'Name of the authorization object for client certificates.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'max-bandwidth': row({
     kind: kinds.size,

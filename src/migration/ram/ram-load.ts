@@ -4,7 +4,9 @@
 import type { RamBlock } from '../../hw/ram.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
+import type { SeekableFile } from '../transport/channel.ts';
 import type { StreamReader } from '../transport/stream-reader.ts';
+import { loadMappedBlock } from './mapped-ram-load.ts';
 import { PageRunReader } from './page-run.ts';
 import { applyXbzrle } from './xbzrle.ts';
 
@@ -25,15 +27,24 @@ export class RamLoader {
   readonly #blocks: ReadonlyMap<string, RamBlock>;
   readonly #runs: PageRunReader;
   readonly #sync: RamSync | undefined;
+  readonly #file: SeekableFile | undefined;
   #previous: RamBlock | undefined;
   /** Pages loaded so far, for progress. */
   normalPages = 0;
   zeroPages = 0;
 
-  /** Without `sync`, all pages come over this reader and sync records mean nothing. */
-  constructor(reader: StreamReader, blocks: readonly RamBlock[], sync?: RamSync) {
+  /**
+   * Without `sync`, all pages come over this reader and sync records mean nothing. With `file`, the one that is read from,
+   * RAM is at fixed places in it (mapped-ram).
+   */
+  constructor(
+    reader: StreamReader,
+    blocks: readonly RamBlock[],
+    beside: { sync?: RamSync | undefined; file?: SeekableFile | undefined } = {},
+  ) {
     this.#reader = reader;
-    this.#sync = sync;
+    this.#sync = beside.sync;
+    this.#file = beside.file;
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
     this.#runs = new PageRunReader(reader);
   }
@@ -187,6 +198,8 @@ export class RamLoader {
         });
       }
       left -= block.length;
+      const file = this.#file;
+      if (file !== undefined) this.normalPages += await loadMappedBlock({ reader, file, block });
     }
   }
 

@@ -28,6 +28,20 @@ export interface ByteSource {
   readonly readv: ((iovAddress: number, count: number) => number) | undefined;
 }
 
+/** Places in an open file, beside its sequential bytes; all offsets are absolute (bytes). */
+export interface SeekableFile {
+  /** Where the channel's first byte is. */
+  readonly start: number;
+  /** Where the next flushed byte goes, or the next read one comes from. */
+  readonly position: number;
+  /** Continues the sequential bytes at `offset`; nothing may be gathered. */
+  seek(offset: number): void;
+  /** Stores all of `bytes`. Throws `transport/closed`. */
+  writeAt(offset: number, bytes: Uint8Array): Promise<void>;
+  /** Reads at most what fits into `into`; 0 is the end of the file. Throws `transport/closed`. */
+  readAt(offset: number, into: Uint8Array): Promise<number>;
+}
+
 /** One open connection. */
 export interface Channel {
   readonly uri: string;
@@ -35,6 +49,8 @@ export interface Channel {
   readonly bidirectional: boolean;
   readonly sink: ByteSink;
   readonly source: ByteSource;
+  /** Only for files. */
+  readonly file?: SeekableFile;
   /**
    * Gives the connection away, for a thread that blocks on it: a descriptor of its own, which the caller closes. This
    * channel is dead afterwards. -1, and nothing happens, where that cannot be done; absent for other kinds of channels.

@@ -1,9 +1,10 @@
 /** A channel to a file from an offset on (`file:PATH,offset=N`, spec/control.md §6). One-way: what is written stays there. */
 
 import { type FileHandle, open } from 'node:fs/promises';
+import { assert } from '../../base/assert.ts';
 import { HarnessError, messageOf } from '../../base/errors.ts';
 import type { GatherList } from '../../threads/segments.ts';
-import type { ByteSink, ByteSource, Channel } from './channel.ts';
+import type { ByteSink, ByteSource, Channel, SeekableFile } from './channel.ts';
 
 const GATHER_BYTES = 32_768;
 
@@ -32,21 +33,22 @@ async function opened(uri: string, start: () => Promise<FileHandle>): Promise<Fi
   }
 }
 
-class FileChannel implements Channel, ByteSink, ByteSource {
+class FileChannel implements Channel, ByteSink, ByteSource, SeekableFile {
   readonly uri: string;
   readonly bidirectional = false;
   readonly readv = undefined;
   readonly #file: FileHandle;
-  readonly #start: number;
+  readonly start: number;
   readonly #gather = new Uint8Array(GATHER_BYTES);
   #used = 0;
   #position: number;
+  #written = 0;
   #closed: Promise<void> | undefined;
 
   constructor(file: FileHandle, uri: string, offset: number) {
     this.uri = uri;
     this.#file = file;
-    this.#start = offset;
+    this.start = offset;
     this.#position = offset;
   }
 
@@ -58,8 +60,35 @@ class FileChannel implements Channel, ByteSink, ByteSource {
     return this;
   }
 
+  get file(): SeekableFile {
+    return this;
+  }
+
   get bytesWritten(): number {
-    return this.#position - this.#start;
+    return this.#written;
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  seek(offset: number): void {
+    assert(this.#used === 0, 'bytes that were gathered before a seek would go to the new place');
+    this.#position = offset;
+  }
+
+  async writeAt(offset: number, bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const left = bytes.length - done;
+      const { bytesWritten } = await this.#io(() => this.#file.write(bytes, done, left, offset + done));
+      done += bytesWritten;
+      this.#written += bytesWritten;
+    }
+  }
+
+  async readAt(offset: number, into: Uint8Array): Promise<number> {
+    const { bytesRead } = await this.#io(() => this.#file.read(into, 0, into.length, offset));
+    return bytesRead;
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -88,6 +117,7 @@ class FileChannel implements Channel, ByteSink, ByteSource {
     while (left.length > 0) {
       const { bytesWritten } = await this.#io(() => this.#file.writev(left, this.#position));
       this.#position += bytesWritten;
+      this.#written += bytesWritten;
       left = rest(left, bytesWritten);
     }
   }

@@ -146,6 +146,13 @@ export class StreamReader {
     }
   }
 
+  /** Forgets what was read ahead: the source goes on at another place, `offset` bytes from the start of the stream. */
+  restart(offset: number): void {
+    this.#start = 0;
+    this.#end = 0;
+    this.#offset = offset;
+  }
+
   /** Moves up to `length` staged bytes to `target` at `at`; returns how many. */
   take(target: Uint8Array, at: number, length: number): number {
     const count = Math.min(length, this.available);

@@ -3,7 +3,7 @@
 import { unlinkSync } from 'node:fs';
 import { lstat, unlink } from 'node:fs/promises';
 import net from 'node:net';
-import { HarnessError, messageOf } from '../../base/errors.ts';
+import { HarnessError, isHarnessError, messageOf } from '../../base/errors.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import type { SocketAddress } from '../vm-control.ts';
 import type { Address } from './address.ts';
@@ -11,6 +11,7 @@ import type { Channel } from './channel.ts';
 import { openExec } from './exec-channel.ts';
 import { createFile, openFile } from './file-channel.ts';
 import { acceptSocket, connectSocket } from './socket-channel.ts';
+import { acceptTls, type ClientTls, connectTls, type ServerTls } from './tls-channel.ts';
 
 /** Where an incoming migration waits. */
 export interface Listener {
@@ -27,50 +28,88 @@ export function isBidirectional(address: Address): boolean {
   return address.kind !== 'file';
 }
 
-/** True for transports that can be connected to more than once. */
-export function isMultiChannel(address: Address): boolean {
-  return address.kind === 'tcp' || address.kind === 'unix';
+/** Throws `qmp/generic`, in QEMU's words, when this transport cannot do what the capabilities need (spec/control.md §6). */
+export function refuseTransport(
+  address: Address,
+  options: { isOn(capability: 'mapped-ram' | 'multifd'): boolean; readonly hasTls: boolean },
+): void {
+  const isSocket = address.kind === 'tcp' || address.kind === 'unix';
+  const isFile = address.kind === 'file';
+  if (options.isOn('mapped-ram') && !isFile) {
+    throw new HarnessError('qmp/generic', { text: 'Migration requires seekable transport (e.g. file)' });
+  }
+  // A mapped file can be opened more than once, as a listener can be connected to.
+  const isMultiChannel = isSocket || (isFile && options.isOn('mapped-ram'));
+  if (options.isOn('multifd') && !isMultiChannel) {
+    throw new HarnessError('qmp/generic', { text: 'Migration requires multi-channel URIs (e.g. tcp)' });
+  }
+  // Ours: QEMU shakes hands over whatever there is, and waits for ever where nobody answers (docs/differences.md).
+  if (options.hasTls && !isSocket) {
+    throw new HarnessError('qmp/generic', { text: `TLS needs a socket (tcp: or unix:); ${address.uri} is none` });
+  }
 }
 
 /** Opens the sending end. Rejects with `transport/connect` or `transport/open`. */
-export async function openOutgoing(address: Address, signal: AbortSignal): Promise<Channel> {
+export async function openOutgoing(
+  address: Address,
+  signal: AbortSignal,
+  clientTls?: ClientTls | undefined,
+): Promise<Channel> {
   const { uri } = address;
+  const open = (target: net.NetConnectOpts) => connected(uri, target, { signal, clientTls });
   switch (address.kind) {
     case 'exec':
       return openExec(address.command, uri);
     case 'file':
       return createFile(address);
     case 'tcp':
-      return connected(uri, { host: address.host === '' ? 'localhost' : address.host, port: address.port }, signal);
+      return open({ host: address.host === '' ? 'localhost' : address.host, port: address.port });
     case 'unix':
-      return connected(uri, { path: address.path }, signal);
+      return open({ path: address.path });
     default:
       return address satisfies never;
   }
 }
 
-async function connected(uri: string, target: net.NetConnectOpts, signal: AbortSignal): Promise<Channel> {
+async function connected(
+  uri: string,
+  target: net.NetConnectOpts,
+  { signal, clientTls }: { signal: AbortSignal; clientTls: ClientTls | undefined },
+): Promise<Channel> {
   const deadline = AbortSignal.timeout(LIMITS.CONNECT_MS);
+  const either = AbortSignal.any([signal, deadline]);
   try {
-    return await connectSocket(target, uri, AbortSignal.any([signal, deadline]));
+    if (clientTls === undefined) return await connectSocket(target, uri, either);
+    return await connectTls(target, { uri, tls: clientTls, signal: either });
   } catch (cause) {
+    if (isHarnessError(cause, 'transport/tls')) throw cause;
     if (signal.aborted) throw signal.reason;
     const why = deadline.aborted ? `no answer for ${LIMITS.CONNECT_MS} ms` : messageOf(cause);
     throw new HarnessError('transport/connect', { uri, why }, { cause });
   }
 }
 
-/** Opens the receiving end for this many connections. Rejects with `transport/listen` or `transport/open`. */
-export async function openIncoming(address: Address, connections = 1): Promise<Listener> {
+/** What a listener does with the connections that come. */
+export interface Admission {
+  /** How many are let in. */
+  readonly connections: number;
+  /** Asked for every connection; what it throws fails `accept`. Undefined, and a returned undefined, mean no TLS. */
+  readonly serverTls?: (() => ServerTls | undefined) | undefined;
+  /** A connection that did not get through its handshake; others may still come. */
+  readonly onRefused?: ((error: unknown) => void) | undefined;
+}
+
+/** Opens the receiving end. Rejects with `transport/listen` or `transport/open`. */
+export async function openIncoming(address: Address, admission: Admission = { connections: 1 }): Promise<Listener> {
   switch (address.kind) {
     case 'exec':
       return ready(await openExec(address.command, address.uri));
     case 'file':
       return ready(await openFile(address));
     case 'tcp':
-      return listenTcp(address, connections);
+      return listenTcp(address, admission);
     case 'unix':
-      return listenUnix(address, connections);
+      return listenUnix(address, admission);
     default:
       return address satisfies never;
   }
@@ -80,25 +119,25 @@ function ready(channel: Channel): Listener {
   return { socketAddress: undefined, accept: async () => channel, close: async () => undefined };
 }
 
-async function listenTcp(address: Address & { kind: 'tcp' }, connections: number): Promise<Listener> {
+async function listenTcp(address: Address & { kind: 'tcp' }, admission: Admission): Promise<Listener> {
   const host = address.host === '' || address.host === '0' ? undefined : address.host;
   for (let port = address.port; ; port++) {
     try {
-      return await listen(address.uri, { port, ...(host === undefined ? {} : { host }) }, connections);
+      return await listen(address.uri, { port, ...(host === undefined ? {} : { host }) }, admission);
     } catch (error) {
       if (port >= address.lastPort) throw error;
     }
   }
 }
 
-async function listenUnix(address: Address & { kind: 'unix' }, connections: number): Promise<Listener> {
+async function listenUnix(address: Address & { kind: 'unix' }, admission: Admission): Promise<Listener> {
   // QEMU replaces an existing socket file; anything else at that path stays.
   const found = await lstat(address.path).catch(() => undefined);
   if (found?.isSocket()) await unlink(address.path);
-  return listen(address.uri, { path: address.path }, connections);
+  return listen(address.uri, { path: address.path }, admission);
 }
 
-async function listen(uri: string, options: net.ListenOptions, connections: number): Promise<Listener> {
+async function listen(uri: string, options: net.ListenOptions, admission: Admission): Promise<Listener> {
   // Accepted and asked for, whichever comes first.
   const places: PromiseWithResolvers<Channel>[] = [];
   const place = (index: number): PromiseWithResolvers<Channel> => {
@@ -113,14 +152,25 @@ async function listen(uri: string, options: net.ListenOptions, connections: numb
   let asked = 0;
   let closed = false;
   const waiting = new Set<Channel>();
+  /** In their handshakes. */
+  const greeting = new Set<net.Socket>();
   const server = net.createServer({ pauseOnConnect: true }, (socket) => {
-    if (arrived === connections || closed) {
+    if (arrived === admission.connections || closed || greeting.size === LIMITS.TLS_HANDSHAKES) {
       socket.destroy();
       return;
     }
-    const channel = acceptSocket(socket, uri);
-    if (arrived >= asked) waiting.add(channel);
-    place(arrived++).resolve(channel);
+    greeting.add(socket);
+    socket.once('close', () => greeting.delete(socket));
+    admit(socket, uri, admission).then(
+      (channel) => {
+        greeting.delete(socket);
+        if (channel === undefined) return;
+        if (closed || arrived === admission.connections) return channel.destroy('nobody waits for it');
+        if (arrived >= asked) waiting.add(channel);
+        place(arrived++).resolve(channel);
+      },
+      (error) => place(arrived++).reject(error),
+    );
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
@@ -143,10 +193,30 @@ async function listen(uri: string, options: net.ListenOptions, connections: numb
         reject(new HarnessError('transport/closed', { uri, at: 0, why: 'stopped listening' }));
       for (const channel of waiting) channel.destroy('nobody took it');
       waiting.clear();
+      for (const socket of greeting) socket.destroy();
       server.close(); // its callback would wait for the accepted channel, which lives on
       if (typeof bound === 'string') removeQuietly(bound);
     },
   };
+}
+
+/** The connection's channel, after the handshake if there is one; undefined when it did not get through it. */
+async function admit(socket: net.Socket, uri: string, admission: Admission): Promise<Channel | undefined> {
+  let serverTls: ServerTls | undefined;
+  try {
+    serverTls = admission.serverTls?.();
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+  if (serverTls === undefined) return acceptSocket(socket, uri);
+  try {
+    return await acceptTls(socket, uri, serverTls);
+  } catch (error) {
+    socket.destroy();
+    admission.onRefused?.(error);
+    return undefined;
+  }
 }
 
 function removeQuietly(path: string): void {

@@ -150,7 +150,7 @@ async function load(block: RamBlock, setting: Setting, sent: { main: Buffer[]; c
   });
   try {
     const main = memoryChannel(Buffer.concat(sent.main), () => 1 + below(3000));
-    const loader = new RamLoader(new StreamReader(main.source, { staging }), [block], receiving);
+    const loader = new RamLoader(new StreamReader(main.source, { staging }), [block], { sync: receiving });
     const sections = (async () => {
       for (const _ of sent.main) await loader.load();
     })();

@@ -1,0 +1,234 @@
+/**
+ * TLS on every channel, between ours and a real QEMU (GnuTLS) in both directions: certificates and shared keys, over tcp
+ * and unix, one connection and multifd; who must not get in does not; and nothing legible is on the wire.
+ */
+
+import { once } from 'node:events';
+import net from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Peer, PeerKind } from '../support/peer.ts';
+import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
+import { type RandomFile, writeRandomFile } from '../support/random-file.ts';
+import { startPeer } from '../support/switchover-vm.ts';
+import { type TempDir, tempDir } from '../support/temp.ts';
+import { CLIENT_NAME, makeTlsCredentials, SERVER_NAME, type TlsCredentials } from '../support/tls-credentials.ts';
+
+const MEMORY_MIB = 16;
+const MEMORY = `${MEMORY_MIB}M`;
+
+/** Records what passes between a source and a destination's unix socket. */
+class RecordingProxy implements AsyncDisposable {
+  readonly path: string;
+  readonly #server: net.Server;
+  readonly #chunks: Buffer[] = [];
+  connections = 0;
+
+  static async start(path: string, target: string): Promise<RecordingProxy> {
+    const proxy = new RecordingProxy(path, target);
+    proxy.#server.listen(path);
+    await once(proxy.#server, 'listening');
+    return proxy;
+  }
+
+  private constructor(path: string, target: string) {
+    this.path = path;
+    this.#server = net.createServer({ allowHalfOpen: true }, (from) => {
+      this.connections += 1;
+      const to = net.connect({ path: target, allowHalfOpen: true });
+      for (const [one, other] of [
+        [from, to],
+        [to, from],
+      ] as const) {
+        one.on('data', (chunk: Buffer) => this.#chunks.push(chunk));
+        one.on('error', () => other.destroy());
+        one.pipe(other);
+      }
+    });
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+  }
+}
+
+interface Side {
+  readonly kind: PeerKind;
+  /** `-object` texts. */
+  readonly objects?: readonly string[];
+  readonly parameters?: object;
+  readonly capabilities?: Readonly<Record<string, boolean>>;
+}
+
+const skipReason = whyNoQemu();
+
+describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skipReason})`}`, () => {
+  let dir: TempDir;
+  let content: RandomFile;
+  let credentials: TlsCredentials;
+
+  beforeAll(async () => {
+    dir = await tempDir();
+    content = await writeRandomFile({ path: dir.file('content'), mib: MEMORY_MIB, seed: 50 });
+    credentials = await makeTlsCredentials(dir.file('tls'));
+  });
+  afterAll(() => dir[Symbol.asyncDispose]());
+
+  const x509 = (endpoint: 'client' | 'server', from: keyof TlsCredentials = endpoint) =>
+    `tls-creds-x509,id=t,endpoint=${endpoint},dir=${credentials[from]}`;
+  const psk = (endpoint: 'client' | 'server', from: 'key' | 'otherKey' = 'key') =>
+    `tls-creds-psk,id=t,endpoint=${endpoint},dir=${credentials[from]}`;
+  const withTls = { 'tls-creds': 't' };
+  const withHost = { ...withTls, 'tls-hostname': SERVER_NAME };
+
+  async function start(side: Side, options: { incoming?: boolean; load?: boolean }): Promise<Peer> {
+    const peer = await startPeer(side.kind, {
+      memory: MEMORY,
+      ...(options.incoming === true ? { incoming: 'defer' } : {}),
+      ...(options.load === true ? { loadFile: content.path } : {}),
+      args: (side.objects ?? []).flatMap((object) => ['-object', object]),
+    });
+    await peer.qmp.execute('migrate-set-parameters', { 'max-bandwidth': 0, ...side.parameters });
+    await peer.setCapabilities(side.capabilities ?? {});
+    return peer;
+  }
+
+  /** A destination that waits, and where. */
+  async function waiting(side: Side, transport: 'tcp' | 'unix'): Promise<{ destination: Peer; uri: string }> {
+    const destination = await start(side, { incoming: true });
+    const path = dir.file(`m${destination.pid}`);
+    const uri = transport === 'unix' ? `unix:${path}` : 'tcp:127.0.0.1:0';
+    await destination.qmp.execute('migrate-incoming', { uri, 'exit-on-error': false });
+    if (transport === 'unix') return { destination, uri };
+    const info = await destination.waitStatus(['setup', 'none']);
+    const [address] = info['socket-address'] as { port: string }[];
+    return { destination, uri: `tcp:127.0.0.1:${address?.port}` };
+  }
+
+  describe.for<{ from: PeerKind; to: PeerKind }>([
+    { from: 'switchover', to: 'switchover' },
+    { from: 'switchover', to: 'qemu' },
+    { from: 'qemu', to: 'switchover' },
+  ])('$from → $to', ({ from, to }) => {
+    test.for<{ by: 'certificates' | 'shared keys'; transport: 'tcp' | 'unix'; multifd: boolean }>([
+      { by: 'certificates', transport: 'unix', multifd: false },
+      { by: 'certificates', transport: 'tcp', multifd: false },
+      { by: 'shared keys', transport: 'unix', multifd: false },
+      { by: 'shared keys', transport: 'tcp', multifd: false },
+      { by: 'certificates', transport: 'unix', multifd: true },
+      { by: 'shared keys', transport: 'tcp', multifd: true },
+    ])('$by over $transport, multifd $multifd', async ({ by, transport, multifd }) => {
+      const capabilities = { multifd, 'return-path': true };
+      const [client, server] =
+        by === 'certificates' ? [x509('client'), x509('server')] : [psk('client'), psk('server')];
+      const { destination, uri } = await waiting(
+        { kind: to, objects: [server], parameters: withTls, capabilities },
+        transport,
+      );
+      await using _ = destination;
+      await using source = await start(
+        { kind: from, objects: [client], parameters: by === 'certificates' ? withHost : withTls, capabilities },
+        { load: true },
+      );
+      await source.qmp.execute('migrate', { uri });
+      await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
+      expect(await destination.ramSha256()).toBe(content.sha256);
+    });
+
+    test('authz-simple lets in whom it names', async () => {
+      const authz = `authz-simple,id=z,identity=${CLIENT_NAME.replaceAll(',', ',,')}`;
+      const { destination, uri } = await waiting(
+        { kind: to, objects: [x509('server'), authz], parameters: { ...withTls, 'tls-authz': 'z' } },
+        'unix',
+      );
+      await using _ = destination;
+      await using source = await start({ kind: from, objects: [x509('client')], parameters: withHost }, { load: true });
+      await source.qmp.execute('migrate', { uri });
+      await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
+    });
+
+    /** `says` is what our source answers; a QEMU's are its own. */
+    test.for<{ what: string; client: () => string; parameters?: object; authz?: string; says: RegExp }>([
+      {
+        what: 'another host name',
+        client: () => x509('client'),
+        parameters: { 'tls-hostname': 'other.example' },
+        says: /^Certificate does not match the hostname other\.example$/,
+      },
+      {
+        what: 'no host name',
+        client: () => x509('client'),
+        parameters: { 'tls-hostname': '' },
+        says: /^No hostname for certificate validation$/,
+      },
+      {
+        what: 'a server of another authority',
+        client: () => x509('client', 'stranger'),
+        says: /^The certificate hasn't got a known issuer$/,
+      },
+      { what: 'no client certificate', client: () => x509('client', 'nameless'), says: /closed|certificate/ },
+      {
+        what: 'a client of another authority',
+        client: () => x509('client', 'impostor'),
+        says: /closed|certificate|unknown ca/,
+      },
+      { what: 'a client that authz does not name', client: () => x509('client'), authz: 'CN=somebody', says: /closed/ },
+      {
+        what: 'credentials that are not there',
+        client: () => x509('client').replace('id=t', 'id=u'),
+        says: /^No TLS credentials with id 't'$/,
+      },
+      {
+        what: 'credentials of a server',
+        client: () => x509('server'),
+        says: /^Expected TLS credentials for a client endpoint$/,
+      },
+    ])('$what: nobody gets in, and the next one does', async ({ client, parameters, authz, says }) => {
+      const objects = [x509('server'), ...(authz === undefined ? [] : [`authz-simple,id=z,identity=${authz}`])];
+      const admission = authz === undefined ? withTls : { ...withTls, 'tls-authz': 'z' };
+      const { destination, uri } = await waiting({ kind: to, objects, parameters: admission }, 'unix');
+      await using _ = destination;
+      await using source = await start(
+        { kind: from, objects: [client()], parameters: { ...withHost, ...parameters } },
+        { load: true },
+      );
+      await source.qmp.execute('migrate', { uri });
+      const { 'error-desc': error } = await source.waitStatus('failed');
+      if (from === 'switchover') expect(error).toMatch(says);
+      const { status } = await destination.waitStatus(['setup', 'failed']);
+      if (to !== 'switchover' || status !== 'setup') return; // a QEMU takes a broken handshake for a bad stream
+      await destination.qmp.execute('migrate-set-parameters', { 'tls-authz': '' });
+      await using friend = await start(
+        { kind: 'switchover', objects: [x509('client')], parameters: withHost },
+        { load: true },
+      );
+      await friend.qmp.execute('migrate', { uri });
+      await Promise.all([friend.waitStatus('completed'), destination.waitStatus('completed')]);
+      expect(await destination.ramSha256()).toBe(content.sha256);
+    });
+
+    test.for([false, true])('nothing legible is on the wire, multifd %s', async (multifd) => {
+      const capabilities = { multifd, 'return-path': true };
+      const { destination, uri } = await waiting(
+        { kind: to, objects: [x509('server')], parameters: withTls, capabilities },
+        'unix',
+      );
+      await using _ = destination;
+      await using proxy = await RecordingProxy.start(dir.file(`p${destination.pid}`), uri.slice('unix:'.length));
+      await using source = await start(
+        { kind: from, objects: [x509('client')], parameters: withHost, capabilities },
+        { load: true },
+      );
+      await source.qmp.execute('migrate', { uri: `unix:${proxy.path}` });
+      await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
+      expect(proxy.connections).toBe(multifd ? 3 : 1);
+      expect(proxy.bytes.length).toBeGreaterThan(MEMORY_MIB << 19); // some of its pages are zero
+      // What every stream has in clear: the magic, names of block and sections, the description, multifd's magic.
+      for (const text of ['QEVM', 'globalstate', 'vmsd_name', '\x11\x22\x33\x44\x00\x00\x00\x01'])
+        expect(proxy.bytes.indexOf(text, 0, 'latin1')).toBe(-1);
+    });
+  });
+});

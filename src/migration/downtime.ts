@@ -4,6 +4,8 @@
  * prepare is not part of it: that is what switchover-ack waits for. Pure.
  */
 
+import { AHEAD_BYTES } from './vfio/vfio-load.ts';
+
 /** What is known of one device. */
 export interface DeviceCost {
   readonly id: string;
@@ -30,17 +32,22 @@ export function estimateDowntime(costs: {
   readonly wireBytesPerMs: number;
   readonly devices: readonly DeviceCost[];
 }): DowntimeEstimate {
-  const { ramBytes, wireBytesPerMs } = costs;
-  const devices = costs.devices.map(({ id, bytes, saveBytesPerSecond, loadBytesPerSecond }) => ({
-    id,
-    ms: Math.max(
-      timeOf(bytes, wireBytesPerMs),
-      saveBytesPerSecond === 0 ? 0 : timeOf(bytes, saveBytesPerSecond / 1000),
-      loadBytesPerSecond === 0 ? 0 : timeOf(bytes, loadBytesPerSecond / 1000),
-    ),
-  }));
-  const ramMs = timeOf(ramBytes, wireBytesPerMs);
-  return { ramMs, devices, totalMs: devices.reduce((sum, { ms }) => sum + ms, ramMs + FIXED_MS) };
+  const { wireBytesPerMs } = costs;
+  const ramMs = timeOf(costs.ramBytes, wireBytesPerMs);
+  // The stream has the devices one after the other, as fast as each is read, sent, and taken but for what may be ahead of it;
+  // what is ahead they take while the stream goes on.
+  let streamMs = ramMs;
+  let takenMs = ramMs;
+  const devices = costs.devices.map(({ id, bytes, saveBytesPerSecond, loadBytesPerSecond }) => {
+    const loadMs = (count: number) => (loadBytesPerSecond === 0 ? 0 : timeOf(count, loadBytesPerSecond / 1000));
+    const saveMs = saveBytesPerSecond === 0 ? 0 : timeOf(bytes, saveBytesPerSecond / 1000);
+    const beginMs = streamMs;
+    streamMs += Math.max(timeOf(bytes, wireBytesPerMs), saveMs, loadMs(Math.max(0, bytes - AHEAD_BYTES)));
+    const endMs = Math.max(streamMs, beginMs + loadMs(bytes));
+    takenMs = Math.max(takenMs, endMs);
+    return { id, ms: endMs - beginMs };
+  });
+  return { ramMs, devices, totalMs: Math.max(streamMs, takenMs) + FIXED_MS };
 }
 
 function timeOf(bytes: number, bytesPerMs: number): number {

@@ -56,6 +56,11 @@ export class SectionSaver {
     return this.#vfio;
   }
 
+  /** How long the wire took for what VFIO devices sent so far (ms). */
+  get sendingMs(): number {
+    return this.#vfio.reduce((sum, device) => sum + device.sendingMs, 0);
+  }
+
   /** Bytes that VFIO devices are known to have for precopy; no question to them. */
   get pendingBytes(): number {
     return this.#vfio.reduce((sum, device) => sum + device.pendingBytes, 0);

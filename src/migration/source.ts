@@ -307,15 +307,17 @@ export class SourceMigration {
     if (judgement === 'switch') return 'done';
     if (judgement === 'ack') this.#idle.ackIsMissing();
     // Every device gets its turn before RAM: hot RAM must not keep one from the data that its ack waits for.
+    const sections = this.#sections!;
+    const beforeMs = sections.sendingMs;
+    const deviceBytes = await sections.iterate();
     const beganMs = this.#clock.nowMs();
-    const deviceBytes = await this.#sections!.iterate();
-    const endMs = this.#clock.nowMs() + PART_MS;
     const part = await this.#sendPart('SECTION_PART', () => {
       const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);
-      return this.#clock.nowMs() >= endMs ? 0 : allowed;
+      return this.#clock.nowMs() >= beganMs + PART_MS ? 0 : allowed;
     });
-    if (deviceBytes + part.normalPages + part.zeroPages > 0) this.#stats.busy(this.#clock.nowMs() - beganMs);
-    else await this.#idle.moment();
+    if (deviceBytes + part.normalPages + part.zeroPages > 0) {
+      this.#stats.busy(sections.sendingMs - beforeMs + this.#clock.nowMs() - beganMs);
+    } else await this.#idle.moment();
     return 'again';
   }
 

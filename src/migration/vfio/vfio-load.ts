@@ -13,7 +13,7 @@ import type { VfioPort } from './vfio-port.ts';
 import { RateMeter } from './vfio-save.ts';
 
 /** How far the stream may be ahead of the device (bytes). */
-const AHEAD_BYTES = 8 << 20;
+export const AHEAD_BYTES = 8 << 20;
 
 const NAMES = new Map<bigint, keyof typeof VFIO_FLAG>(
   Object.entries(VFIO_FLAG).map(([name, value]) => [value, name as keyof typeof VFIO_FLAG]),

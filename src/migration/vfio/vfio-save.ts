@@ -45,6 +45,7 @@ export class VfioSave {
   #stopCopyBytes = 0;
   #isInitSent = false;
   #transferred = 0;
+  #sendingMs = 0;
 
   constructor(deps: {
     id: string;
@@ -73,6 +74,11 @@ export class VfioSave {
   /** Payload bytes sent so far, for query-migrate's `vfio.transferred`. */
   get transferred(): number {
     return this.#transferred;
+  }
+
+  /** How long the wire took for them (ms). */
+  get sendingMs(): number {
+    return this.#sendingMs;
   }
 
   /** Known bytes that could be read now; no question to the device. */
@@ -217,8 +223,10 @@ export class VfioSave {
 
   async #data(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (bytes.length === 0) return;
+    const startMs = this.#clock.nowMs();
     await this.#sink.write(new ByteWriter().u64(VFIO_FLAG.DEV_DATA_STATE).u64(BigInt(bytes.length)).take());
     await this.#sink.write(bytes);
+    this.#sendingMs += this.#clock.nowMs() - startMs;
     this.#transferred += bytes.length;
     // Used again: fresh memory for every chunk would cost page faults, and the garbage collector more than all else.
     if (bytes.buffer.byteLength === VFIO_DATA_BYTES) this.#spare.push(bytes.buffer);

@@ -1,0 +1,47 @@
+/** The estimate of a downtime from what is known of wire and devices. */
+
+import { describe, expect, test } from 'vitest';
+import { estimateDowntime } from '../../src/migration/downtime.ts';
+
+const MIB = 2 ** 20;
+const device = (bytes: number, save: number, load: number, id = 'd') => ({
+  id,
+  bytes,
+  saveBytesPerSecond: save * MIB,
+  loadBytesPerSecond: load * MIB,
+});
+/** Without the fixed part, in milliseconds. */
+const estimate = (ramBytes: number, wireMiBPerS: number, devices: ReturnType<typeof device>[]) => {
+  const wireBytesPerMs = (wireMiBPerS * MIB) / 1000;
+  const { totalMs } = estimateDowntime({ ramBytes, wireBytesPerMs, devices });
+  return totalMs - estimateDowntime({ ramBytes: 0, wireBytesPerMs, devices: [] }).totalMs;
+};
+
+test('RAM takes what the wire needs', () => {
+  expect(estimate(100 * MIB, 1000, [])).toBeCloseTo(100);
+});
+
+describe('a device takes as long as the slowest of', () => {
+  test.each([
+    ['reading it', 500, 1000, 2000, 200],
+    ['sending it', 2000, 1000, 2000, 100],
+    ['loading it', 2000, 1000, 250, 400],
+    ['sending it, when nothing else is known', 0, 1000, 0, 100],
+  ])('%s', (_what, save, wire, load, ms) => {
+    expect(estimate(0, wire, [device(100 * MIB, save, load)])).toBeCloseTo(ms);
+  });
+});
+
+test('several devices are sent one after the other', () => {
+  expect(estimate(0, 1000, [device(100 * MIB, 0, 0, 'a'), device(100 * MIB, 0, 0, 'b')])).toBeCloseTo(200);
+});
+
+test('what may be ahead of a device is loaded while the next one is sent', () => {
+  const slow = (id: string) => device(8 * MIB, 0, 80, id);
+  expect(estimate(0, 8000, [slow('a'), slow('b'), slow('c')])).toBeCloseTo(102);
+});
+
+test('before the wire is known nothing is promised', () => {
+  expect(estimateDowntime({ ramBytes: 1, wireBytesPerMs: 0, devices: [] }).totalMs).toBe(Number.POSITIVE_INFINITY);
+  expect(estimateDowntime({ ramBytes: 0, wireBytesPerMs: 0, devices: [] }).totalMs).toBeLessThan(20);
+});

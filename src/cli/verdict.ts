@@ -44,6 +44,8 @@ export interface MigrationVerdict {
   readonly guests: readonly GuestOutcome[];
   /** Whether the guest went on writing on the destination; null when none writes. */
   readonly guestContinued: boolean | null;
+  /** What QEMU's rule, which knows RAM only, expected; null without VFIO devices. */
+  readonly expectedDowntimeByRamMs: number | null;
   /** VFIO devices that were acknowledged: how long after the start (ms). */
   readonly ackMs: Readonly<Record<string, number>>;
   /** Where the downtime went; null when the machine is one that QEMU has too. */
@@ -70,6 +72,7 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
     destinationSha256: seen.destinationSha256,
     guests: seen.guests,
     guestContinued: seen.continued ?? null,
+    expectedDowntimeByRamMs: roundOrNull(info['x-switchover']?.['expected-downtime-by-ram']),
     ackMs: Object.fromEntries(
       (info['x-switchover']?.devices ?? []).flatMap((device) =>
         device['ack-ms'] === undefined ? [] : [[device.id, device['ack-ms']]],

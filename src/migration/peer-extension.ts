@@ -13,7 +13,8 @@ import type { ReturnPathWriter } from './return-path.ts';
 import type { AckPolicy } from './vfio/switchover-ack.ts';
 
 const NS_PER_MS = 1e6;
-const TEXT = { encode: new TextEncoder(), decode: new TextDecoder() } as const;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 /** How far the preparation of a destination's device is. */
 export interface DeviceReadiness {
@@ -72,7 +73,7 @@ export class PeerReporter {
   #send(name: ExtensionName, fixed: Uint8Array, text = ''): Promise<void> {
     return this.#writer.sendMessage(
       EXTENSION[name].type,
-      new ByteWriter().bytes(fixed).bytes(TEXT.encode.encode(text)).take(),
+      new ByteWriter().bytes(fixed).bytes(encoder.encode(text)).take(),
     );
   }
 
@@ -128,7 +129,7 @@ export class PeerKnowledge {
     if (!this.#isSwitchover) throw bad('message type', '1 to 7 before the answer to the probe', name);
     const { size } = EXTENSION[name].fields;
     if (data.length < size) throw bad(`length of ${name}`, `at least ${size}`, `${data.length}`);
-    const text = TEXT.decode.decode(data.subarray(size));
+    const text = decoder.decode(data.subarray(size));
     switch (name) {
       case 'HELLO': {
         const { nowNs, hasAck, isAckLegacy } = EXTENSION.HELLO.fields.decode(data);

@@ -51,7 +51,7 @@ export function sourceInfo(facts: SourceFacts): MigrationInfo {
     ...(throttlePercent === undefined ? {} : { 'cpu-throttle-percentage': throttlePercent }),
     ram: stats.ram({ totalBytes: ram?.totalBytes ?? 0, remainingBytes: ram?.pendingBytes ?? 0, done }),
     ...facts.ramPath,
-    ...(facts.switchover === undefined ? {} : { 'x-switchover': switchoverInfo(facts.switchover, sections) }),
+    ...(facts.switchover === undefined ? {} : { 'x-switchover': switchoverInfo(facts.switchover, sections, stats) }),
     ...error,
   };
 }
@@ -59,6 +59,7 @@ export function sourceInfo(facts: SourceFacts): MigrationInfo {
 function switchoverInfo(
   facts: NonNullable<SourceFacts['switchover']>,
   sections: SectionSaver | undefined,
+  stats: SourceStats,
 ): SwitchoverInfo {
   const { peer, ack, ackMs, judge, ledger } = facts;
   const estimate = judge?.estimate;
@@ -70,7 +71,9 @@ function switchoverInfo(
       ...(ackMs.has(id) ? { 'ack-ms': ackMs.get(id)! } : {}),
     })),
     ...(ack.isOn ? { 'ack-withheld-by': ack.withheldBy } : {}),
-    ...(estimate === undefined ? {} : { 'expected-downtime': estimate.totalMs }),
+    ...(estimate === undefined
+      ? {}
+      : { 'expected-downtime': estimate.totalMs, 'expected-downtime-by-ram': stats.expectedDowntimeMs }),
     ...(ledger === undefined ? {} : { ledger }),
   };
 }

@@ -57,6 +57,8 @@ export interface SwitchoverInfo {
   readonly 'ack-withheld-by'?: readonly string[];
   /** With VFIO devices: how long the guest would stand still if it were stopped now (ms), or was expected to. */
   readonly 'expected-downtime'?: number;
+  /** What QEMU's rule, which knows RAM only, would have expected instead (ms). */
+  readonly 'expected-downtime-by-ram'?: number;
   /** The account of the downtime, once it is over. */
   readonly ledger?: Ledger;
 }

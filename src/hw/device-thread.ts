@@ -47,6 +47,18 @@ export interface DeviceConfig {
   readonly properties: Readonly<Record<string, unknown>>;
 }
 
+/** What a device's thread is started with; `deadlineMs` is the longest time for one answer. */
+interface DeviceThreadOptions {
+  readonly config: DeviceConfig;
+  readonly ram: RamShare;
+  /** The machine's ResourcePool, and the device's place in it. */
+  readonly resources: SharedArrayBuffer;
+  readonly index: number;
+  readonly time: SharedArrayBuffer;
+  readonly log: Logger;
+  readonly deadlineMs?: number;
+}
+
 /** Longest time a device may take to answer one request (ms). */
 const DEVICE_DEADLINE_MS = 10_000;
 
@@ -63,29 +75,13 @@ export class DeviceThread {
   #closed = false;
 
   /** Starts the thread and creates the device in it. Throws `device/failed`, `device/module`. */
-  static async start(options: {
-    config: DeviceConfig;
-    ram: RamShare;
-    resources: SharedArrayBuffer;
-    index: number;
-    time: SharedArrayBuffer;
-    log: Logger;
-    deadlineMs?: number;
-  }): Promise<DeviceThread> {
+  static async start(options: DeviceThreadOptions): Promise<DeviceThread> {
     const device = new DeviceThread(options);
     await device.#worker;
     return device;
   }
 
-  private constructor(options: {
-    config: DeviceConfig;
-    ram: RamShare;
-    resources: SharedArrayBuffer;
-    index: number;
-    time: SharedArrayBuffer;
-    log: Logger;
-    deadlineMs?: number;
-  }) {
+  private constructor(options: DeviceThreadOptions) {
     const { config } = options;
     this.config = config;
     this.#log = options.log.child({ device: config.id });

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
+import { writeRandomFile } from '../support/random-file.ts';
 import { startPeer } from '../support/switchover-vm.ts';
 import { tempDir } from '../support/temp.ts';
 
@@ -15,7 +16,10 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
     await using dir = await tempDir();
     const uri = `unix:${dir.file('m')}`;
     await using destination = await startPeer(kind, { memory: '64M', incoming: uri });
-    await using source = await startPeer('switchover', { memory: '64M', running: true, args: ['-object', GUEST] });
+    // With something in RAM the first pass takes a second: the guest writes by then.
+    const content = await writeRandomFile({ path: dir.file('content'), mib: 64, seed: 7 });
+    const args = ['-object', GUEST];
+    await using source = await startPeer('switchover', { memory: '64M', running: true, loadFile: content.path, args });
     await source.setCapabilities({ xbzrle: true, 'return-path': true });
     await source.qmp.execute('migrate-set-parameters', { 'max-bandwidth': LINK, 'downtime-limit': 100 });
     await source.qmp.execute('migrate', { uri });

@@ -23,8 +23,8 @@ export interface DowntimeEstimate {
   readonly totalMs: number;
 }
 
-/** Stopping and starting a machine and telling each other, apart from all bytes (ms; median of many ledgers). */
-const FIXED_MS = 6;
+/** Stopping and starting a machine and telling each other, apart from all bytes (ms); `bench switchover-ack`, row crypto. */
+const FIXED_MS = 9;
 
 /** `wireBytesPerMs` 0 = not known yet: then nothing can be promised. */
 export function estimateDowntime(costs: {

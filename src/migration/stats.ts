@@ -15,8 +15,12 @@ import type { RamInfo } from './vm-control.ts';
 export const WINDOW_MS = 100;
 /** Below this many bytes a window says nothing about bandwidth. */
 const MIN_WINDOW_BYTES = 10_000;
-/** A window that was sending for less than this share of its time says nothing about the wire. */
-const BUSY_SHARE = 0.5;
+/** A window that carried less says nothing about the wire: the socket's buffer may have taken all of it. */
+const TELLING_BYTES = 8 * 2 ** 20;
+/** What is left of the wire's best speed with each window that was slower: it may have waited for a device of the destination. */
+const WIRE_DECAY = 0.98;
+/** The wire's speed while no window has told it (bytes per ms): 1 GiB/s. Nothing is gained by waiting for one with nothing to send. */
+const ASSUMED_BYTES_PER_MS = 2 ** 30 / 1000;
 /** Dirty rates need a period longer than this (ms). */
 const RATE_PERIOD_MS = 1000;
 
@@ -148,12 +152,13 @@ export class SourceStats {
   }
 
   /**
-   * What the wire will carry during switchover (bytes per ms): the parameter, or else what it carried while something was
-   * being sent, in the last window that was mostly sending. 0 = not known yet.
+   * What the wire will carry during switchover (bytes per ms): the parameter, or else the best that it carried while something
+   * was being sent, which fades with slower windows.
    */
   get switchoverBytesPerMs(): number {
     const { availSwitchoverBandwidth } = this.#parameters();
-    return availSwitchoverBandwidth === 0 ? this.#wireBytesPerMs : availSwitchoverBandwidth / 1000;
+    if (availSwitchoverBandwidth !== 0) return availSwitchoverBandwidth / 1000;
+    return this.#wireBytesPerMs === 0 ? ASSUMED_BYTES_PER_MS : this.#wireBytesPerMs;
   }
 
   /** Sending took this long. Unlike QEMU's bandwidth this tells idle time, when all is sent, from a slow wire. */
@@ -170,10 +175,8 @@ export class SourceStats {
     const { availSwitchoverBandwidth, downtimeLimitMs } = this.#parameters();
     const bandwidth = availSwitchoverBandwidth === 0 ? measured : Math.floor(availSwitchoverBandwidth / 1000);
     this.thresholdBytes = Math.trunc(bandwidth * downtimeLimitMs);
-    // Until a window was mostly sending, any says more than none.
-    const isTelling = this.#windowBusyMs >= elapsed * BUSY_SHARE || this.#wireBytesPerMs === 0;
-    if (isTelling && this.#windowBusyMs > 0) {
-      this.#wireBytesPerMs = bytes / this.#windowBusyMs;
+    if (bytes >= TELLING_BYTES && this.#windowBusyMs > 0) {
+      this.#wireBytesPerMs = Math.max(bytes / this.#windowBusyMs, this.#wireBytesPerMs * WIRE_DECAY);
     }
     this.#mbps = (bytes * 8) / elapsed / 1000;
     this.#pagesPerSecond = Math.trunc(((this.#normalPages + this.#zeroPages - this.#windowPages) * 1000) / elapsed);

@@ -301,3 +301,47 @@ describe('times', () => {
     });
   });
 });
+
+describe("the wire's own speed", () => {
+  const MIB = 2 ** 20;
+  /** Runs windows of 100 ms: MiB sent, and ms spent sending them. */
+  function speedAfter(windows: readonly (readonly [sentMiB: number, busyMs: number])[]): number {
+    const clock = new ManualClock();
+    let bytes = 0;
+    const parameters = () => ({ maxBandwidth: 0, availSwitchoverBandwidth: 0, downtimeLimitMs: 300 });
+    const stats = new SourceStats({ clock, parameters, bytes: () => bytes });
+    stats.setupDone(0);
+    for (const [sentMiB, busyMs] of windows) {
+      bytes += sentMiB * MIB;
+      stats.busy(busyMs);
+      clock.advance(100);
+      stats.checkWindow();
+    }
+    return (stats.switchoverBytesPerMs * 1000) / MIB;
+  }
+
+  test('is taken to be 1 GiB/s before a window has told it', () => {
+    expect(speedAfter([])).toBeCloseTo(1024);
+    expect(speedAfter([[1, 100]])).toBeCloseTo(1024);
+  });
+
+  test('counts sending only, and is not forgotten when all has been sent', () => {
+    expect(speedAfter([[50, 25]])).toBeCloseTo(2000);
+    expect(
+      speedAfter([
+        [50, 25],
+        [0, 0],
+        [1, 100],
+      ]),
+    ).toBeCloseTo(2000);
+  });
+
+  test('fades with windows that were slower: a device of the destination may have held them up', () => {
+    expect(
+      speedAfter([
+        [50, 25],
+        [10, 100],
+      ]),
+    ).toBeCloseTo(1960);
+  });
+});

@@ -174,7 +174,7 @@ export class ManagedWorker {
     else if (this.#state !== 'failed') this.#fail(this.#gone(`it ended by itself with code ${code}`));
     const error = this.#error ?? this.#gone();
     this.#ready.reject(error);
-    for (const waiting of this.#requests.values()) waiting.reject(error);
+    for (const waiting of this.#requests.values()) waiting.reject(this.#gone());
     this.#exited.resolve();
     this.#options.onEnd?.(this.#error);
   }

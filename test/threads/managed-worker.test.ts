@@ -61,3 +61,11 @@ test('disposing fails the requests that are under way', async () => {
   await worker[Symbol.asyncDispose]();
   await failure;
 });
+
+test('a request that waits when the thread dies says that the thread failed, and of what', async () => {
+  await using worker = await start('serve');
+  await expect(worker.request('lose a promise', undefined, { deadlineMs: 10_000 })).rejects.toMatchObject({
+    code: 'thread/failed',
+    details: { thread: 'echo', why: 'lost' },
+  });
+});

@@ -25,8 +25,7 @@ export const devicesBench = valueBench({
   question: 'the state of a device as bytes and back; 64 devices in 64 threads',
   rows: {
     'state-100-fields': { unit: 'µs', bar: { atMost: 20 }, measure: hundredFieldsMicroseconds },
-    'buffer-300MiB-encode': { unit: 'GB/s', bar: { atLeast: 5 }, measure: () => bufferSpeed('encode') },
-    'buffer-300MiB-decode': { unit: 'GB/s', bar: { atLeast: 5 }, measure: () => bufferSpeed('decode') },
+    'buffer-300MiB-encode': { unit: 'GB/s', bar: { atLeast: 5 }, measure: () => encodeSpeed() },
     '64-devices-setup': { unit: 'ms', bar: { atMost: 1500 }, measure: async () => (await manyDevices()).setupMs },
     '64-devices-save-load': { unit: 'ms', bar: { atMost: 150 }, measure: async () => (await manyDevices()).saveLoadMs },
   },
@@ -66,14 +65,12 @@ function zeroState(): never {
 const large = vmstate({ name: 'large', version: 1, fields: { bytes: field.buffer(BUFFER_BYTES) } });
 let largeState: { bytes: Uint8Array } | undefined;
 
-/** One encode into memory that nobody touched before, as in a migration; a decode is a view. */
-function bufferSpeed(way: 'encode' | 'decode'): number {
+/** One encode into memory that nobody touched before, as in a migration. (A decode is a view: there is nothing to measure.) */
+function encodeSpeed(): number {
   largeState ??= { bytes: new Uint8Array(BUFFER_BYTES).fill(1) };
-  const start = performance.now();
-  const bytes = large.encode(largeState);
-  const encodeMs = performance.now() - start;
-  const ms = way === 'encode' ? encodeMs : msPerCall(() => void large.decode(bytes, { version: 1 }), 20);
-  return BUFFER_BYTES / (ms / 1000) / GIGA;
+  const startMs = performance.now();
+  large.encode(largeState);
+  return BUFFER_BYTES / ((performance.now() - startMs) / 1000) / GIGA;
 }
 
 // As bin/switchover.js does, for worker threads too: compiled code of modules is kept from one run to the next.

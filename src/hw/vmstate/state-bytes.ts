@@ -1,7 +1,6 @@
 /**
  * The two ends of a state's bytes, with a DataView over the whole: fields of fixed size cost one access each. (buffer-layout
- * would be underneath, but it makes a view per 64-bit value and an object per run: a device of 100 fields takes it three
- * times as long as `npm run bench -- devices` allows.)
+ * is not underneath: it makes a view per 64-bit value and an object per run, where one access to a DataView does.)
  */
 
 import { native } from '../../threads/native.ts';

@@ -1,4 +1,7 @@
-/** The connections that an incoming migration comes over, by its options: one, or with multifd a main channel and others. */
+/**
+ * The connections that an incoming migration comes over, by its options: one, or with multifd a main channel and others;
+ * with mapped-ram these are handles of one file.
+ */
 
 import type { Clock } from '../base/clock.ts';
 import type { RamBlock } from '../hw/ram.ts';
@@ -7,7 +10,8 @@ import { awaitArrivals } from './multifd/arrivals.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { ReceivingChannels } from './multifd/receiving-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
-import type { RamSync } from './ram/ram-load.ts';
+import { PageFiles } from './ram/page-files.ts';
+import type { MappedFile, RamSync } from './ram/ram-load.ts';
 import type { Channel } from './transport/channel.ts';
 import { StreamReader } from './transport/stream-reader.ts';
 import type { Listener } from './transport/transport.ts';
@@ -19,6 +23,8 @@ export interface IncomingPath {
   readonly reader: StreamReader;
   /** The other channels; undefined without multifd. */
   readonly channels: RamSync | undefined;
+  /** With mapped-ram, which has no other channels that anybody waits for. */
+  readonly mapped: MappedFile | undefined;
   /** Passes `work` on, unless another channel fails first. */
   guard<T>(work: Promise<T>): Promise<T>;
   /** Ends the other channels; does nothing the second time. */
@@ -41,11 +47,12 @@ export async function openIncomingPath(deps: {
   clock: Clock;
 }): Promise<IncomingPath> {
   const { listener, uri, machine, options, threads, clock } = deps;
-  // A mapped file has the pages of all channels at their places: there is nothing else to read.
   if (!options.capabilities.multifd || options.capabilities['mapped-ram']) {
     const channel = await listener.accept();
+    const mapped = await openMappedFile(channel, options);
     const reader = new StreamReader(channel.source);
-    return { channel, reader, channels: undefined, guard: (work) => work, close: async () => undefined };
+    const close = async () => mapped?.pages.close();
+    return { channel, reader, channels: undefined, mapped, guard: (work) => work, close };
   }
   const { uuid } = machine;
   const arrivals = await awaitArrivals({ listener, uri, count: options.multifd.channels, uuid, clock });
@@ -64,7 +71,19 @@ export async function openIncomingPath(deps: {
     channel,
     reader,
     channels,
+    mapped: undefined,
     guard: (work) => Promise.race([work, channels.failure]),
     close: () => channels.close(),
   };
+}
+
+async function openMappedFile(channel: Channel, options: MigrationOptionsSnapshot): Promise<MappedFile | undefined> {
+  const { file } = channel;
+  if (!options.capabilities['mapped-ram'] || file === undefined) return undefined;
+  try {
+    return { file, pages: await PageFiles.forChannels(file, options) };
+  } catch (error) {
+    channel.destroy('its pages cannot be read');
+    throw error;
+  }
 }

@@ -16,7 +16,7 @@ import { CommandLoader } from './loadvm-commands.ts';
 import { ConfigurationLoader } from './loadvm-configuration.ts';
 import { DeviceLoader } from './loadvm-devices.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
-import { RamLoader, type RamSync } from './ram/ram-load.ts';
+import { type MappedFile, RamLoader, type RamSync } from './ram/ram-load.ts';
 import { ReturnPathWriter } from './return-path.ts';
 import { type FullSection, machineSections, type VmState } from './savevm.ts';
 import type { ByteSource, Channel } from './transport/channel.ts';
@@ -62,6 +62,8 @@ export class StreamLoader {
     options: MigrationOptionsSnapshot;
     /** Channels beside the main one, if there are any. */
     channels?: RamSync | undefined;
+    /** With mapped-ram. */
+    mapped?: MappedFile | undefined;
     clock: Clock;
     ledger: LedgerRecorder;
     log: Logger;
@@ -74,7 +76,7 @@ export class StreamLoader {
     this.#configuration = new ConfigurationLoader(deps);
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, {
       sync: deps.channels,
-      file: deps.options.capabilities['mapped-ram'] ? deps.channel.file : undefined,
+      mapped: deps.mapped,
     });
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;

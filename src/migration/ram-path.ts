@@ -7,6 +7,7 @@ import { MultifdRamSaver } from './multifd/multifd-save.ts';
 import { SendingChannels } from './multifd/sending-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
 import { MappedRamSaver } from './ram/mapped-ram-save.ts';
+import { PageFiles } from './ram/page-files.ts';
 import { RamSaver } from './ram/ram-save.ts';
 import type { RamSender } from './ram/ram-sender.ts';
 import { XbzrleRates } from './ram/xbzrle-rates.ts';
@@ -51,8 +52,14 @@ export async function openRamPath(deps: {
   const { sink, file } = channel;
   const detection = options.zeroPageDetection;
   if (options.capabilities['mapped-ram'] && file !== undefined) {
-    const sender = new MappedRamSaver({ blocks: machine.ramBlocks, sink, file, detectZero: detection !== 'none' });
-    return { ...MAIN_CHANNEL_ONLY, ...NO_RATES, sender };
+    const pages = await PageFiles.forChannels(file, options);
+    const detectZero = detection !== 'none';
+    return {
+      ...NO_RATES,
+      sender: new MappedRamSaver({ blocks: machine.ramBlocks, sink, file, pages, detectZero }),
+      counters: () => ({ ...NO_CHANNELS, multifdBytes: pages.bytesWritten }),
+      destroy: () => pages.close(),
+    };
   }
   if (!options.capabilities.multifd) return mainChannelPath({ machine, options, sink });
   // Node has no MSG_ZEROCOPY: here the capability promises that nothing copies pages before the kernel does, which is so

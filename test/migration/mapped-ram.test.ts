@@ -37,6 +37,37 @@ test('what we write for the recorded machine is what QEMU wrote', async () => {
   expect(Buffer.compare(file, recordedFile)).toBe(0);
 });
 
+test.for([1, 2, 4].flatMap((channels) => [false, true].map((direct) => ({ channels, direct }))))(
+  'multifd with $channels handles, direct-io $direct: the file is the same, and loads the same way',
+  async ({ channels, direct }) => {
+    await using dir = await tempDir();
+    const capabilities = ['mapped-ram', 'multifd'];
+    const parameters = { 'multifd-channels': channels, 'direct-io': direct };
+    await using source = await machine({ content: recordedRam, capabilities, parameters });
+    await source.vm.migrate({ uri: `file:${dir.file('saved')}` });
+    expect(await source.ended()).toBe('completed');
+    expect(Buffer.compare(await readFile(dir.file('saved')), recordedFile)).toBe(0);
+    expect(source.vm.queryMigrate().ram?.['multifd-bytes']).toBe(16 * 4096); // the pages, which are all that handles store
+    const { vm, ended } = await load(dir.file('saved'), { capabilities, parameters });
+    await using _ = vm;
+    expect(ended).toBe('completed');
+    expect(Buffer.compare(vm.vm.ram.bytes, recordedRam)).toBe(0);
+  },
+);
+
+test('where direct I/O cannot be had, the migration fails and says so', async () => {
+  const parameters = { 'direct-io': true };
+  const { vm, ended } = await load('/proc/self/maps', { capabilities: ['mapped-ram', 'multifd'], parameters });
+  await using _ = vm;
+  expect(ended).toBe('failed');
+  expect(vm.vm.queryMigrate()['error-desc']).toContain('with direct-io, which not every file system has');
+});
+
+test('what cannot be cut to the offset is no file to migrate to', async () => {
+  await using source = await machine();
+  await expect(source.vm.migrate({ uri: 'file:/dev/null' })).rejects.toMatchObject({ code: 'transport/open' });
+});
+
 test.for(['none-4m-mapped-ram.file.gz', 'none-4m-mapped-ram-multifd.file.gz'])(
   '%s loads to the recorded RAM',
   async (name) => {
@@ -167,14 +198,21 @@ describe('a file that lies', () => {
     expect(vm.vm.queryMigrate()['error-desc']).toContain("expected no page beyond the block's 3, got page 3");
   });
 
-  test.for([HEADER + 10, BITMAP + 10, 2 * MIB, 5 * MIB + 3])('a file cut at %i', async (length) => {
-    await using dir = await tempDir();
-    await writeFile(dir.file('in'), recordedFile.subarray(0, length));
-    const { vm, ended } = await load(dir.file('in'));
-    await using _ = vm;
-    expect(ended).toBe('failed');
-    expect(vm.vm.queryMigrate()['error-desc']).toContain('stream truncated');
-  });
+  const CUTS = [HEADER + 10, BITMAP + 10, 2 * MIB, 2 * MIB + 100, 5 * MIB + 3];
+  test.for(CUTS.flatMap((length) => [false, true].map((parallel) => ({ length, parallel }))))(
+    'a file cut at $length, direct and with several handles: $parallel',
+    async ({ length, parallel }) => {
+      await using dir = await tempDir();
+      await writeFile(dir.file('in'), recordedFile.subarray(0, length));
+      const { vm, ended } = await load(dir.file('in'), {
+        capabilities: ['mapped-ram', ...(parallel ? ['multifd'] : [])],
+        parameters: { 'direct-io': parallel },
+      });
+      await using _ = vm;
+      expect(ended).toBe('failed');
+      expect(vm.vm.queryMigrate()['error-desc']).toContain('stream truncated');
+    },
+  );
 });
 
 test.for(['tcp:127.0.0.1:1', 'unix:/nowhere', 'exec:cat'])('%s is refused, in both directions', async (uri) => {

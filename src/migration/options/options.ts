@@ -60,6 +60,8 @@ export interface MigrationOptionsSnapshot extends LiveParameters {
   readonly capabilities: CapabilitySet;
   readonly zeroPageDetection: ParameterValue<'zero-page-detection'>;
   readonly xbzrleCacheBytes: bigint;
+  /** For the extra handles of a mapped-ram file. */
+  readonly directIo: boolean;
   readonly multifd: {
     readonly channels: number;
     readonly compression: ParameterValue<'multifd-compression'>;
@@ -155,6 +157,7 @@ export class MigrationOptions {
       capabilities: Object.freeze({ ...capabilities }),
       zeroPageDetection: parameters['zero-page-detection'],
       xbzrleCacheBytes: parameters['xbzrle-cache-size'],
+      directIo: parameters['direct-io'],
       multifd: {
         channels: parameters['multifd-channels'],
         compression: parameters['multifd-compression'],

@@ -21,7 +21,7 @@ const MAX_NODE_NAME_BYTES = 31;
 const MAX_BITMAP_ALIAS_BYTES = 255;
 const MAX_BITMAP_NAME_BYTES = 1023;
 
-/** The rows of §8.2 in their order; row 4 cannot fail on 64 bits, row 16 is a column of the table (no direct I/O here). */
+/** The rows of §8.2 in their order; row 4 cannot fail on 64 bits, row 16 neither (direct I/O is there). */
 const RULES: readonly Rule[] = [
   inRange('throttle-trigger-threshold'),
   inRange('cpu-throttle-initial'),

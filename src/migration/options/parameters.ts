@@ -409,8 +409,8 @@ export const PARAMETERS = {
     since: '9.1',
     side: 'both',
     applies: 'when a channel opens',
-    summary: 'Bypass the page cache for the extra channels of a mapped-ram file.',
-    effect: { accepts: (value) => !value, reason: 'direct I/O is not implemented' },
+    summary: 'Bypass the page cache for the pages of a mapped-ram file; with multifd only.',
+    effect: 'effective',
   }),
 } as const;
 

@@ -8,6 +8,7 @@ import { MAPPED_RAM_HEADER, MAPPED_RAM_VERSION, mappedBitmapBytes } from '../../
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { SeekableFile } from '../transport/channel.ts';
 import type { StreamReader } from '../transport/stream-reader.ts';
+import type { PageFiles } from './page-files.ts';
 
 /** Pages of one read at most. */
 const RUN_PAGES = 256;
@@ -16,13 +17,18 @@ const RUN_PAGES = 256;
 export async function loadMappedBlock(options: {
   reader: StreamReader;
   file: SeekableFile;
+  /** What pages are read with. */
+  pages: PageFiles;
   block: RamBlock;
 }): Promise<number> {
   const { reader, file, block } = options;
   const at = reader.offset;
   const { bitmapOffset, pagesOffset } = await readHeader(reader, block, at);
   const bitmap = new Uint8Array(mappedBitmapBytes(block.pageCount));
-  await readAll(options, { offset: bitmapOffset, into: bitmap, field: `bitmap of block '${block.name}'` });
+  await readAll(
+    { reader, file, start: file.start },
+    { offset: bitmapOffset, into: bitmap, field: `bitmap of block '${block.name}'` },
+  );
   const pages = await loadPages(options, bitmap, pagesOffset);
   const endOffset = pagesOffset + block.length;
   file.seek(endOffset);
@@ -49,7 +55,8 @@ async function readHeader(reader: StreamReader, block: RamBlock, at: number) {
 type Place = Parameters<typeof loadMappedBlock>[0];
 
 async function loadPages(place: Place, bitmap: Uint8Array, pagesOffset: number): Promise<number> {
-  const { block, reader } = place;
+  const { block, reader, pages: files } = place;
+  const { start } = place.file;
   let pages = 0;
   for (let page = nextSet(bitmap, 0); page < bitmap.length * 8; page = nextSet(bitmap, page)) {
     if (page >= block.pageCount) {
@@ -61,25 +68,30 @@ async function loadPages(place: Place, bitmap: Uint8Array, pagesOffset: number):
     const limit = Math.min(RUN_PAGES, block.pageCount - page);
     while (count < limit && isSet(bitmap, page + count)) count += 1;
     const at = page * PAGE_SIZE;
-    const into = block.bytes.subarray(at, at + count * PAGE_SIZE);
+    const run = {
+      offset: pagesOffset + at,
+      into: block.bytes.subarray(at, at + count * PAGE_SIZE),
+      field: `page ${page} of block '${block.name}'`,
+    };
     block.markLoaded(page, count); // first: a read that fails halfway has stored something
-    await readAll(place, { offset: pagesOffset + at, into, field: `page ${page} of block '${block.name}'` });
+    await files.run((file) => readAll({ reader, file, start }, run));
     pages += count;
     page += count;
   }
+  await files.settle();
   return pages;
 }
 
 /** Fills `into` from the file. Throws `stream/truncated` when the file is too short. */
 async function readAll(
-  { reader, file }: Place,
+  { reader, file, start }: { reader: StreamReader; file: Pick<SeekableFile, 'readAt'>; start: number },
   { offset, into, field }: { offset: number; into: Uint8Array; field: string },
 ): Promise<void> {
   let done = 0;
   while (done < into.length) {
     const count = await file.readAt(offset + done, into.subarray(done));
     if (count === 0) {
-      reader.restart(offset + done - file.start);
+      reader.restart(offset + done - start);
       throw reader.truncated(field, into.length - done);
     }
     done += count;

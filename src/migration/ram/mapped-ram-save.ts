@@ -1,6 +1,7 @@
 /**
  * Sends RAM to fixed offsets of a file (spec/wire.md §6): a page that gets dirty again is overwritten in place, a page
- * that became zero loses its bit. Headers and places are fixed in the setup, the bitmaps follow at the end.
+ * that became zero loses its bit. Headers and places are fixed in the setup, the bitmaps follow at the end. With multifd
+ * several handles store runs of pages at the same time.
  */
 
 import type { RamBlock } from '../../hw/ram.ts';
@@ -8,6 +9,7 @@ import { MAPPED_RAM_HEADER, MAPPED_RAM_VERSION, type MappedRamPlace, mappedRamPl
 import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
 import { ByteWriter } from '../../wire/writer.ts';
 import type { ByteSink, SeekableFile } from '../transport/channel.ts';
+import type { PageFiles } from './page-files.ts';
 import { endMarker, type PagesAllowed, type RamPart, RamSender } from './ram-sender.ts';
 
 /** Pages of one write at most: a rate limit and a cancel are looked at between two. */
@@ -23,13 +25,21 @@ interface MappedBlock {
 export class MappedRamSaver extends RamSender {
   readonly #sink: ByteSink;
   readonly #file: SeekableFile;
+  readonly #pages: PageFiles;
   readonly #detectZero: boolean;
   readonly #mapped = new Map<RamBlock, MappedBlock>();
 
-  constructor(options: { blocks: readonly RamBlock[]; sink: ByteSink; file: SeekableFile; detectZero: boolean }) {
+  constructor(options: {
+    blocks: readonly RamBlock[];
+    sink: ByteSink;
+    file: SeekableFile;
+    pages: PageFiles;
+    detectZero: boolean;
+  }) {
     super(options.blocks);
     this.#sink = options.sink;
     this.#file = options.file;
+    this.#pages = options.pages;
     this.#detectZero = options.detectZero;
   }
 
@@ -71,6 +81,7 @@ export class MappedRamSaver extends RamSender {
       if (maxPages <= 0) break;
       this.scanned(await this.#storePages(block, { firstPage, maxPages, part }));
     }
+    await this.#pages.settle(); // a page that gets dirty again must not be overtaken by what it was before
     if (isLast) {
       for (const { place, bitmap } of this.#mapped.values()) await this.#file.writeAt(place.bitmapOffset, bitmap);
     }
@@ -85,7 +96,8 @@ export class MappedRamSaver extends RamSender {
     for (const { group, data, zero } of taken.groups) applyMasks(bitmap, { group, data, zero });
     for (const { page, count } of runsOf(taken.groups)) {
       const at = page * PAGE_SIZE;
-      await this.#file.writeAt(place.pagesOffset + at, block.bytes.subarray(at, at + count * PAGE_SIZE));
+      const bytes = block.bytes.subarray(at, at + count * PAGE_SIZE);
+      await this.#pages.run((file) => file.writeAt(place.pagesOffset + at, bytes));
     }
     part.normalPages += taken.dataPages;
     part.zeroPages += taken.zeroPages;

@@ -7,6 +7,7 @@ import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
 import type { SeekableFile } from '../transport/channel.ts';
 import type { StreamReader } from '../transport/stream-reader.ts';
 import { loadMappedBlock } from './mapped-ram-load.ts';
+import type { PageFiles } from './page-files.ts';
 import { PageRunReader } from './page-run.ts';
 import { applyXbzrle } from './xbzrle.ts';
 
@@ -21,30 +22,36 @@ export interface RamSync {
   sectionEnd(): Promise<void>;
 }
 
+/** A mapped-ram file: what the stream is read from, and what pages are read with. */
+export interface MappedFile {
+  readonly file: SeekableFile;
+  readonly pages: PageFiles;
+}
+
 /** Loads RAM records into the machine's blocks, found by name. */
 export class RamLoader {
   readonly #reader: StreamReader;
   readonly #blocks: ReadonlyMap<string, RamBlock>;
   readonly #runs: PageRunReader;
   readonly #sync: RamSync | undefined;
-  readonly #file: SeekableFile | undefined;
+  readonly #mapped: MappedFile | undefined;
   #previous: RamBlock | undefined;
   /** Pages loaded so far, for progress. */
   normalPages = 0;
   zeroPages = 0;
 
   /**
-   * Without `sync`, all pages come over this reader and sync records mean nothing. With `file`, the one that is read from,
-   * RAM is at fixed places in it (mapped-ram).
+   * Without `sync`, all pages come over this reader and sync records mean nothing. With `mapped`, RAM is at fixed places of
+   * the file that is read from (mapped-ram).
    */
   constructor(
     reader: StreamReader,
     blocks: readonly RamBlock[],
-    beside: { sync?: RamSync | undefined; file?: SeekableFile | undefined } = {},
+    beside: { sync?: RamSync | undefined; mapped?: MappedFile | undefined } = {},
   ) {
     this.#reader = reader;
     this.#sync = beside.sync;
-    this.#file = beside.file;
+    this.#mapped = beside.mapped;
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
     this.#runs = new PageRunReader(reader);
   }
@@ -198,8 +205,8 @@ export class RamLoader {
         });
       }
       left -= block.length;
-      const file = this.#file;
-      if (file !== undefined) this.normalPages += await loadMappedBlock({ reader, file, block });
+      const mapped = this.#mapped;
+      if (mapped !== undefined) this.normalPages += await loadMappedBlock({ ...mapped, reader, block });
     }
   }
 

@@ -28,18 +28,32 @@ export interface ByteSource {
   readonly readv: ((iovAddress: number, count: number) => number) | undefined;
 }
 
-/** Places in an open file, beside its sequential bytes; all offsets are absolute (bytes). */
-export interface SeekableFile {
+/** Reads and writes at places of an open file; all offsets are absolute (bytes). */
+interface PlacedBytes {
+  /** Stores all of `bytes`. Throws `transport/closed`. */
+  writeAt(offset: number, bytes: Uint8Array): Promise<void>;
+  /** Reads at most what fits into `into`; 0 is the end of the file. Throws `transport/closed`. */
+  readAt(offset: number, into: Uint8Array): Promise<number>;
+}
+
+/** A handle of a file that is used for pages only. */
+export interface PageFile extends PlacedBytes {
+  /** Bytes it has stored so far. */
+  readonly bytesWritten: number;
+  /** Closes it once what is under way has ended. */
+  close(): Promise<void>;
+}
+
+/** Places in an open file, beside its sequential bytes. */
+export interface SeekableFile extends PlacedBytes {
   /** Where the channel's first byte is. */
   readonly start: number;
   /** Where the next flushed byte goes, or the next read one comes from. */
   readonly position: number;
   /** Continues the sequential bytes at `offset`; nothing may be gathered. */
   seek(offset: number): void;
-  /** Stores all of `bytes`. Throws `transport/closed`. */
-  writeAt(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Reads at most what fits into `into`; 0 is the end of the file. Throws `transport/closed`. */
-  readAt(offset: number, into: Uint8Array): Promise<number>;
+  /** Opens the file once more, in the same direction; `direct`: past the page cache. Rejects with `transport/open`. */
+  openPages(options: { direct: boolean }): Promise<PageFile>;
 }
 
 /** One open connection. */

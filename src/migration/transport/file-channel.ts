@@ -4,7 +4,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { assert } from '../../base/assert.ts';
 import { HarnessError, messageOf } from '../../base/errors.ts';
 import type { GatherList } from '../../threads/segments.ts';
-import type { ByteSink, ByteSource, Channel, SeekableFile } from './channel.ts';
+import type { ByteSink, ByteSource, Channel, PageFile, SeekableFile } from './channel.ts';
+import { openPageFile } from './page-file.ts';
 
 const GATHER_BYTES = 32_768;
 
@@ -13,16 +14,22 @@ export async function createFile(target: { path: string; offset: number; uri: st
   const file = await opened(target.uri, async () => {
     const handle = await open(target.path, 'a', 0o600);
     await handle.close();
-    return open(target.path, 'r+');
+    const file = await open(target.path, 'r+');
+    try {
+      await file.truncate(target.offset);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    return file;
   });
-  await file.truncate(target.offset);
-  return new FileChannel(file, target.uri, target.offset);
+  return new FileChannel(file, { ...target, writes: true });
 }
 
 /** Opens for reading from `offset`. Rejects with `transport/open`. */
 export async function openFile(target: { path: string; offset: number; uri: string }): Promise<Channel> {
   const file = await opened(target.uri, () => open(target.path, 'r'));
-  return new FileChannel(file, target.uri, target.offset);
+  return new FileChannel(file, { ...target, writes: false });
 }
 
 async function opened(uri: string, start: () => Promise<FileHandle>): Promise<FileHandle> {
@@ -39,17 +46,19 @@ class FileChannel implements Channel, ByteSink, ByteSource, SeekableFile {
   readonly readv = undefined;
   readonly #file: FileHandle;
   readonly start: number;
+  readonly #target: { readonly path: string; readonly uri: string; readonly writes: boolean };
   readonly #gather = new Uint8Array(GATHER_BYTES);
   #used = 0;
   #position: number;
   #written = 0;
   #closed: Promise<void> | undefined;
 
-  constructor(file: FileHandle, uri: string, offset: number) {
-    this.uri = uri;
+  constructor(file: FileHandle, target: { path: string; uri: string; offset: number; writes: boolean }) {
+    this.uri = target.uri;
     this.#file = file;
-    this.start = offset;
-    this.#position = offset;
+    this.#target = target;
+    this.start = target.offset;
+    this.#position = target.offset;
   }
 
   get sink(): ByteSink {
@@ -75,6 +84,10 @@ class FileChannel implements Channel, ByteSink, ByteSource, SeekableFile {
   seek(offset: number): void {
     assert(this.#used === 0, 'bytes that were gathered before a seek would go to the new place');
     this.#position = offset;
+  }
+
+  openPages({ direct }: { direct: boolean }): Promise<PageFile> {
+    return openPageFile({ ...this.#target, direct });
   }
 
   async writeAt(offset: number, bytes: Uint8Array): Promise<void> {

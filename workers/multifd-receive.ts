@@ -6,5 +6,5 @@ import { runWorker } from '../src/threads/worker-port.ts';
 await runWorker((_, port) => {
   port.ready();
   // What arrives is what ChannelThread sends.
-  return port.serve((_kind, data) => receiveBlocking(data as ReceiveChannelData & { readonly fd: number }));
+  return port.serve((_kind, data) => receiveBlocking(data as ReceiveChannelData & { readonly fd: number }, port.emit));
 });

@@ -175,6 +175,10 @@ export const ERRORS = {
     'migration',
     (d) => `VFIO device '${d.device}': bad data at byte ${d.at}, ${d.field}: expected ${d.expected}, got ${d.actual}`,
   ),
+  'vfio/transfer': row<{ device: string; why: string }>(
+    'migration',
+    (d) => `the state of device '${d.device}' cannot go over multifd channels: ${d.why}`,
+  ),
   'vfio/ack': row<{ why: string }>('migration', (d) => `switchover-ack: ${d.why}`),
   'device/module': row<{ module: string; why: string }>('usage', (d) => `device module '${d.module}': ${d.why}`),
   'option/bad-value': row<{ option: string; expected: string; actual: string }>(

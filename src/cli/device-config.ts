@@ -8,17 +8,12 @@ export async function deviceConfigs(options: readonly DeviceOption[]): Promise<D
   if (options.length === 0) return [];
   // Machines without devices start faster without this.
   const { deviceModule, loadDevice } = await import('../hw/device-registry.ts');
-  const { parseProperties } = await import('../hw/device-property.ts');
+  const { parseDeviceProperties } = await import('../hw/vfio/vfio-properties.ts');
   return Promise.all(
     options.map(async ({ driver, id, properties }) => {
       const module = deviceModule(driver);
       const definition = await loadDevice(module);
-      return {
-        id,
-        module,
-        definition,
-        properties: parseProperties(definition.properties, properties, definition.name),
-      };
+      return { id, module, definition, properties: parseDeviceProperties(definition, properties, definition.name) };
     }),
   );
 }

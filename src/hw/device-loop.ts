@@ -41,11 +41,11 @@ function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: 
   });
 }
 
-/** What may be large moves to the machine's thread instead of being copied; buffers go back and forth. */
+/** What may be large moves to the machine's thread instead of being copied; buffers go back and forth, or are shared. */
 function moved(kind: string, reply: unknown): unknown {
   if (kind !== 'save' && kind !== 'vfio/read' && kind !== 'vfio/write') return reply;
   const { bytes } = reply as SavedState | VfioRead | VfioWritten; // what DeviceHost replies to these
-  return new Transferred(reply, [bytes.buffer as ArrayBuffer]);
+  return new Transferred(reply, bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : []);
 }
 
 function portLog(emit: (event: DeviceEvent) => void): DeviceLog {

@@ -5,6 +5,7 @@
  */
 
 import { isHarnessError } from '../base/errors.ts';
+import type { TransferWishes } from '../hw/vfio/vfio-properties.ts';
 import type { DescribedState, ExtentStep, StatePlace } from '../hw/vmstate/schema.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
 import type { VfioPort } from './vfio/vfio-port.ts';
@@ -19,6 +20,8 @@ interface DeviceSection {
   readonly minimumVersion: number;
   /** Higher goes first (spec/wire.md §9.7). */
   readonly priority: number;
+  /** A VFIO device's; undefined counts as their presets. */
+  readonly transfer?: TransferWishes;
 }
 
 /** A device of a source. */

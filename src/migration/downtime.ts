@@ -14,6 +14,8 @@ export interface DeviceCost {
   /** Measured; 0 = not known, which counts as no cost. */
   readonly saveBytesPerSecond: number;
   readonly loadBytesPerSecond: number;
+  /** It goes over multifd channels, at the same time as RAM and others that do. */
+  readonly isOverChannels?: boolean;
 }
 
 /** The estimate, in milliseconds. */
@@ -38,9 +40,17 @@ export function estimateDowntime(costs: {
   // what is ahead they take while the stream goes on.
   let streamMs = ramMs;
   let takenMs = ramMs;
-  const devices = costs.devices.map(({ id, bytes, saveBytesPerSecond, loadBytesPerSecond }) => {
+  // Over multifd channels all go at once; what they share is the wire.
+  const sharedBytes = costs.devices.reduce((sum, device) => sum + (device.isOverChannels ? device.bytes : 0), 0);
+  const sharedMs = timeOf(costs.ramBytes + sharedBytes, wireBytesPerMs);
+  const devices = costs.devices.map(({ id, bytes, saveBytesPerSecond, loadBytesPerSecond, isOverChannels = false }) => {
     const loadMs = (count: number) => (loadBytesPerSecond === 0 ? 0 : timeOf(count, loadBytesPerSecond / 1000));
     const saveMs = saveBytesPerSecond === 0 ? 0 : timeOf(bytes, saveBytesPerSecond / 1000);
+    if (isOverChannels) {
+      const ms = Math.max(sharedMs, saveMs, loadMs(bytes));
+      takenMs = Math.max(takenMs, ms);
+      return { id, ms };
+    }
     const beginMs = streamMs;
     streamMs += Math.max(timeOf(bytes, wireBytesPerMs), saveMs, loadMs(Math.max(0, bytes - AHEAD_BYTES)));
     const endMs = Math.max(streamMs, beginMs + loadMs(bytes));

@@ -4,8 +4,9 @@
  */
 
 import type { Clock } from '../base/clock.ts';
-import type { RamBlock } from '../hw/ram.ts';
 import { LIMITS } from '../wire/limits.ts';
+import type { DestinationMachine } from './destination.ts';
+import type { DestinationDevice } from './device-sections.ts';
 import { awaitArrivals } from './multifd/arrivals.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { ReceivingChannels } from './multifd/receiving-channels.ts';
@@ -15,6 +16,7 @@ import type { MappedFile, RamSync } from './ram/ram-load.ts';
 import type { Channel } from './transport/channel.ts';
 import { StreamReader } from './transport/stream-reader.ts';
 import type { Listener } from './transport/transport.ts';
+import { StateIntake } from './vfio/state-intake.ts';
 
 /** Everything that was connected. */
 export interface IncomingPath {
@@ -25,6 +27,9 @@ export interface IncomingPath {
   readonly channels: RamSync | undefined;
   /** With mapped-ram, which has no other channels that anybody waits for. */
   readonly mapped: MappedFile | undefined;
+  readonly devices: readonly DestinationDevice[];
+  /** Where other channels deliver what they bring for devices. */
+  readonly intake: StateIntake;
   /** Passes `work` on, unless another channel fails first. */
   guard<T>(work: Promise<T>): Promise<T>;
   /** Ends the other channels; does nothing the second time. */
@@ -37,11 +42,11 @@ export function connectionsOf(options: MigrationOptionsSnapshot): number {
   return capabilities.multifd ? 1 + multifd.channels + LIMITS.MULTIFD_STRAY_CONNECTIONS : 1;
 }
 
-/** Waits for all connections. Rejects with what `awaitArrivals` or `Listener.accept` rejects with. */
+/** Waits for all connections. Rejects with what `awaitArrivals`, `Listener.accept` or `devices` rejects with, and `vfio/transfer`. */
 export async function openIncomingPath(deps: {
   listener: Listener;
   uri: string;
-  machine: { readonly ramBlocks: readonly RamBlock[]; readonly uuid: Uint8Array | undefined };
+  machine: Pick<DestinationMachine, 'ramBlocks' | 'uuid' | 'devices'>;
   options: MigrationOptionsSnapshot;
   threads: ChannelThreads;
   clock: Clock;
@@ -49,22 +54,26 @@ export async function openIncomingPath(deps: {
   const { listener, uri, machine, options, threads, clock } = deps;
   if (!options.capabilities.multifd || options.capabilities['mapped-ram']) {
     const channel = await listener.accept();
+    const prepared = await prepareDevices({ machine, options, connections: [channel] });
     const mapped = await openMappedFile(channel, options);
     const reader = new StreamReader(channel.source);
     const close = async () => mapped?.pages.close();
-    return { channel, reader, channels: undefined, mapped, guard: (work) => work, close };
+    return { channel, reader, channels: undefined, mapped, ...prepared, guard: (work) => work, close };
   }
   const { uuid } = machine;
   const arrivals = await awaitArrivals({ listener, uri, count: options.multifd.channels, uuid, clock });
   const { channel, rest } = arrivals.main;
   const reader = new StreamReader(channel.source);
   reader.pushBack([rest]);
+  const connections = [arrivals.main, ...arrivals.channels].map((arrival) => arrival.channel);
+  const { devices, intake } = await prepareDevices({ machine, options, connections });
   const channels = await ReceivingChannels.start({
     arrivals: arrivals.channels,
     uri,
     blocks: machine.ramBlocks.map((block) => block.share),
     method: options.multifd.compression,
     threads,
+    intake,
     flushEachSection: options.properties['multifd-flush-after-each-section'],
   });
   return {
@@ -72,7 +81,9 @@ export async function openIncomingPath(deps: {
     reader,
     channels,
     mapped: undefined,
-    guard: (work) => Promise.race([work, channels.failure]),
+    devices,
+    intake,
+    guard: (work) => Promise.race([work, channels.failure, intake.failure]),
     close: () => channels.close(),
   };
 }
@@ -84,6 +95,21 @@ async function openMappedFile(channel: Channel, options: MigrationOptionsSnapsho
     return { file, pages: await PageFiles.forChannels(file, options) };
   } catch (error) {
     channel.destroy('its pages cannot be read');
+    throw error;
+  }
+}
+
+/** The devices, and where their state is taken in. When one cannot be had, or not as it is to be, the connections end. */
+async function prepareDevices(deps: {
+  machine: Pick<DestinationMachine, 'devices'>;
+  options: MigrationOptionsSnapshot;
+  connections: readonly Channel[];
+}): Promise<Pick<IncomingPath, 'devices' | 'intake'>> {
+  try {
+    const devices = await deps.machine.devices();
+    return { devices, intake: new StateIntake({ devices, options: deps.options }) };
+  } catch (error) {
+    for (const connection of deps.connections) connection.destroy('a device is not ready for the migration');
     throw error;
   }
 }

@@ -11,6 +11,8 @@ import type { LedgerRecorder } from './ledger.ts';
 import type { CommandLoader } from './loadvm-commands.ts';
 import type { ReturnPathWriter } from './return-path.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
+import type { StateIntake } from './vfio/state-intake.ts';
+import { StateLoad } from './vfio/state-load.ts';
 import { type AckPolicy, DestinationAck } from './vfio/switchover-ack.ts';
 import { VfioLoad } from './vfio/vfio-load.ts';
 
@@ -25,6 +27,9 @@ export class DeviceLoader {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #vfio: ReadonlyMap<string, VfioLoad>;
+  readonly #intake: StateIntake;
+  /** Of the devices whose last data comes over multifd channels. */
+  readonly #stateLoads: readonly StateLoad[];
   readonly #ack: DestinationAck;
   readonly #commands: Pick<CommandLoader, 'returnPath' | 'peer'>;
   /** What readiness or its ack failed with; the stream is told at its next element. */
@@ -37,6 +42,7 @@ export class DeviceLoader {
     log: Logger;
     ack: AckPolicy;
     commands: Pick<CommandLoader, 'returnPath' | 'peer'>;
+    intake: StateIntake;
   }) {
     this.#devices = deps.devices;
     this.#ledger = deps.ledger;
@@ -44,7 +50,13 @@ export class DeviceLoader {
     this.#log = deps.log;
     this.#commands = deps.commands;
     const streaming = deps.devices.filter((device) => device.vfio !== undefined);
+    this.#intake = deps.intake;
     this.#vfio = new Map(streaming.map((device) => [device.id, this.#vfioLoad(device)]));
+    this.#stateLoads = streaming.flatMap(({ id, idstr, instanceId }) => {
+      const target = deps.intake.targetOf(idstr, instanceId);
+      const load = this.#vfio.get(id);
+      return target === undefined || load === undefined ? [] : [new StateLoad({ ...deps, target, load })];
+    });
     const waiting = streaming.filter(({ vfio }) => vfio?.features.precopy === true).map(({ id }) => id);
     this.#ack = new DestinationAck({ ...deps.ack, devices: waiting });
   }
@@ -62,10 +74,14 @@ export class DeviceLoader {
   /** The source has stopped its guest. */
   switchover(): void {
     for (const device of this.#vfio.values()) device.switchover();
+    this.#intake.start();
+    for (const load of this.#stateLoads) load.start();
   }
 
   /** After a load that failed: no resuming session stays open. */
   async cleanup(): Promise<void> {
+    this.#intake.end();
+    await Promise.all(this.#stateLoads.map((load) => load.ended()));
     const outcomes = await Promise.allSettled([...this.#vfio.values()].map((device) => device.cleanup()));
     for (const outcome of outcomes) {
       if (outcome.status === 'rejected') this.#log.warn({ err: outcome.reason }, 'a device did not end its loading');
@@ -104,9 +120,13 @@ export class DeviceLoader {
   }
 
   async #loadState(reader: StreamReader, device: DestinationDevice, version: number): Promise<void> {
-    const { section, offset } = reader;
     if (device.priority < this.#priority) await this.#settle();
     this.#priority = device.priority;
+    await this.#cutState(reader, device, version);
+  }
+
+  async #cutState(reader: StreamReader, device: DestinationDevice, version: number): Promise<void> {
+    const { section, offset } = reader;
     const place = { version, offset, section };
     const bytes = await readState(reader, device, place);
     const arrivedMs = this.#clock.nowMs();
@@ -119,6 +139,7 @@ export class DeviceLoader {
 
   /** After EOF: waits for every device. Throws the first one's error, or for a device that got no state. */
   async finish(reader: StreamReader): Promise<void> {
+    await this.#overChannels(reader);
     await this.#settle();
     await Promise.all([...this.#vfio.values()].map((device) => device.finish()));
     const missing = this.#devices.filter((device) => !this.#seen.has(device));
@@ -132,8 +153,29 @@ export class DeviceLoader {
     });
   }
 
+  /** Waits for devices whose last data comes over channels. */
+  async #overChannels(reader: StreamReader): Promise<void> {
+    if (this.#stateLoads.length === 0) return;
+    if (this.#stateLoads.some((load) => !load.isStarted)) {
+      const expected = 'SWITCHOVER_START before it, for the devices whose state comes over multifd channels';
+      throw reader.bad({ at: reader.offset, field: 'EOF', expected, actual: 'none' });
+    }
+    const gone = new AbortController();
+    try {
+      await Promise.race([
+        Promise.all(this.#stateLoads.map((load) => load.ended())),
+        this.#intake.failure,
+        this.#intake.stall(this.#clock, gone.signal),
+      ]);
+    } finally {
+      gone.abort();
+    }
+    this.#intake.check();
+  }
+
   #vfioLoad(device: DestinationDevice): VfioLoad {
-    const { id, vfio } = device;
+    const { id, idstr, instanceId, vfio } = device;
+    const isOverChannels = this.#intake.targetOf(idstr, instanceId) !== undefined;
     assert(vfio !== undefined, 'only devices with a VFIO driver stream');
     const load: VfioLoad = new VfioLoad({
       id,
@@ -142,7 +184,9 @@ export class DeviceLoader {
       ledger: this.#ledger,
       loadConfig: async (reader) => {
         this.#seen.add(device);
-        await this.#loadState(reader, device, device.stateVersion);
+        // From a channel it is loaded when it comes, whatever the main channel has got to; as in QEMU.
+        if (isOverChannels) await this.#cutState(reader, device, device.stateVersion);
+        else await this.#loadState(reader, device, device.stateVersion);
       },
       onInitDataSent: ({ reader, at }) => {
         const why = this.#ack.initDataSent(id);
@@ -154,6 +198,7 @@ export class DeviceLoader {
         void this.#whenReady(device, load).catch((error: Error) => this.#fail(error));
       },
       onFailure: (error) => this.#fail(error),
+      isOverChannels,
     });
     return load;
   }

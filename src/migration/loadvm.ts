@@ -19,8 +19,10 @@ import type { MigrationOptionsSnapshot } from './options/options.ts';
 import { type MappedFile, RamLoader, type RamSync } from './ram/ram-load.ts';
 import { ReturnPathWriter } from './return-path.ts';
 import { type FullSection, machineSections, type VmState } from './savevm.ts';
-import type { ByteSource, Channel } from './transport/channel.ts';
+import { bytesSource } from './transport/bytes-source.ts';
+import type { Channel } from './transport/channel.ts';
 import { latin1, StreamReader, stagingBuffer } from './transport/stream-reader.ts';
+import type { StateIntake } from './vfio/state-intake.ts';
 import type { AckPolicy } from './vfio/switchover-ack.ts';
 
 interface Section {
@@ -59,6 +61,8 @@ export class StreamLoader {
     channel: Channel;
     machine: DestinationMachine;
     devices: readonly DestinationDevice[];
+    /** What comes for devices over channels beside the main one. */
+    intake: StateIntake;
     options: MigrationOptionsSnapshot;
     /** Channels beside the main one, if there are any. */
     channels?: RamSync | undefined;
@@ -339,18 +343,8 @@ export class StreamLoader {
   }
 
   async #package(bytes: Uint8Array, offset: number): Promise<void> {
-    let rest = bytes;
-    const source: ByteSource = {
-      readv: undefined,
-      read: async (into) => {
-        const count = Math.min(into.length, rest.length);
-        into.set(rest.subarray(0, count));
-        rest = rest.subarray(count);
-        return count;
-      },
-    };
     this.#packageStaging ??= stagingBuffer();
-    const nested = new StreamReader(source, { staging: this.#packageStaging, offset });
+    const nested = new StreamReader(bytesSource(bytes), { staging: this.#packageStaging, offset });
     this.#packageRam = new RamLoader(nested, this.#machine.ramBlocks);
     try {
       await this.#elements(nested);

@@ -15,6 +15,7 @@ import { XbzrleRamSaver } from './ram/xbzrle-save.ts';
 import type { Address } from './transport/address.ts';
 import type { ByteSink, Channel } from './transport/channel.ts';
 import type { ClientTls } from './transport/tls-channel.ts';
+import type { StateChannels } from './vfio/vfio-transfer.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
 /** What query-migrate tells about channels beside the main one. */
@@ -30,6 +31,8 @@ export interface RamPath {
   readonly sender: RamSender;
   /** Bytes on other channels than the main one, and how many zero-copy flushes had to copy. */
   counters(): RamPathCounters;
+  /** Channels that may carry device state as well; undefined without multifd. */
+  readonly stateChannels: StateChannels | undefined;
   /** What else query-migrate tells about this way. */
   info(): Pick<MigrationInfo, 'xbzrle-cache'>;
   /** A period of rates has ended (spec/control.md §7.4). */
@@ -44,6 +47,8 @@ export async function openRamPath(deps: {
   options: MigrationOptionsSnapshot;
   address: Address;
   channel: Channel;
+  /** VFIO devices whose last data may go over multifd channels. */
+  devices: number;
   threads: ChannelThreads;
   tls: ClientTls | undefined;
   signal: AbortSignal;
@@ -56,6 +61,7 @@ export async function openRamPath(deps: {
     const detectZero = detection !== 'none';
     return {
       ...NO_RATES,
+      stateChannels: undefined,
       sender: new MappedRamSaver({ blocks: machine.ramBlocks, sink, file, pages, detectZero }),
       counters: () => ({ ...NO_CHANNELS, multifdBytes: pages.bytesWritten }),
       destroy: () => pages.close(),
@@ -79,6 +85,7 @@ export async function openRamPath(deps: {
     level: options.multifd.level,
     detectZero: detection === 'multifd' && !oldStyle,
     oldLayout: oldStyle,
+    devices: deps.devices,
     threads,
     tls,
     signal,
@@ -93,6 +100,7 @@ export async function openRamPath(deps: {
   const zeroCopy = options.capabilities['zero-copy-send'];
   return {
     sender,
+    stateChannels: channels,
     counters: () => {
       const { bytes, copiedSyncs } = channels.sent();
       return { multifdBytes: bytes, missedZeroCopy: zeroCopy ? copiedSyncs : 0 };
@@ -102,7 +110,7 @@ export async function openRamPath(deps: {
   };
 }
 
-const MAIN_CHANNEL_ONLY = { counters: () => NO_CHANNELS, destroy: async () => undefined };
+const MAIN_CHANNEL_ONLY = { counters: () => NO_CHANNELS, stateChannels: undefined, destroy: async () => undefined };
 const NO_RATES = { info: () => ({}), periodEnds: () => undefined };
 
 function mainChannelPath(deps: {

@@ -9,11 +9,18 @@ import type { LedgerRecorder } from './ledger.ts';
 import { describeSection, type FullSection, machineSections, type StreamFraming, type VmState } from './savevm.ts';
 import type { ByteSink } from './transport/channel.ts';
 import type { SourceAck } from './vfio/switchover-ack.ts';
+import { type TransferOptions, transferRefusal } from './vfio/transfer-policy.ts';
 import { VfioSave } from './vfio/vfio-save.ts';
+import type { StateChannels } from './vfio/vfio-transfer.ts';
 
 /** Devices' sections are numbered from here; the machine's own have QEMU's numbers, which are smaller. */
 const FIRST_DEVICE_SECTION_ID = 4;
-const VFIO_FLAG_BYTES = 8;
+/** Payload of a VFIO section whose contents went over channels: a flag. */
+const END_BYTES = 8;
+/** What is around the state in a CONFIG record: two flags. */
+const CONFIG_BYTES = 16;
+
+type Saved = Awaited<ReturnType<SourceDevice['save']>> & { readonly savedMs: number };
 
 interface SectionHeader {
   readonly id: number;
@@ -30,6 +37,9 @@ export class SectionSaver {
   readonly #ledger: LedgerRecorder;
   readonly #clock: Clock;
   readonly #vfio: readonly VfioSave[];
+  /** What devices have saved for multifd packets, by id. */
+  readonly #saves = new Map<string, Promise<Saved>>();
+  readonly #transfers: Promise<void>[] = [];
 
   constructor(deps: {
     ack: SourceAck;
@@ -38,17 +48,22 @@ export class SectionSaver {
     framing: StreamFraming;
     ledger: LedgerRecorder;
     clock: Clock;
+    options: TransferOptions;
+    /** Channels that may carry device state; undefined without multifd. */
+    stateChannels: StateChannels | undefined;
   }) {
     this.#devices = inStreamOrder(deps.devices);
     this.#sink = deps.sink;
     this.#framing = deps.framing;
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
-    this.#vfio = this.#devices.flatMap((device, index) =>
-      device.vfio === undefined
-        ? []
-        : [new VfioSave({ ...deps, ...device, port: device.vfio, sectionId: FIRST_DEVICE_SECTION_ID + index })],
-    );
+    this.#vfio = this.#devices.flatMap((device, index) => {
+      if (device.vfio === undefined) return [];
+      const over = overChannels(device, index, deps);
+      return [
+        new VfioSave({ ...deps, ...device, port: device.vfio, sectionId: FIRST_DEVICE_SECTION_ID + index, over }),
+      ];
+    });
   }
 
   /** Devices whose state streams while the guest runs. */
@@ -85,13 +100,30 @@ export class SectionSaver {
     return bytes;
   }
 
+  /** The guest stands still and the destination knows: devices whose last data goes over multifd channels begin. */
+  startTransfers(): void {
+    for (const stream of this.#vfio) {
+      const device = this.#devices.find(({ id }) => id === stream.id);
+      if (!stream.isOverChannels || device === undefined) continue;
+      const saving = this.#save(device);
+      this.#saves.set(device.id, saving);
+      const config = saving.then(({ bytes }) => bytes);
+      config.catch(() => undefined); // the transfer looks at it, unless something fails before
+      const transfer = stream.transfer(config);
+      transfer.catch(() => undefined); // reported by complete
+      this.#transfers.push(transfer);
+    }
+  }
+
   /** The END sections: what devices have left, the guest stands still. */
   async complete(): Promise<void> {
     for (const device of this.#vfio) await device.complete();
+    await Promise.all(this.#transfers);
   }
 
   /** However it ended: no saving session stays open. Resolves with what failed. */
   async cleanup(): Promise<unknown[]> {
+    await Promise.allSettled(this.#transfers);
     const outcomes = await Promise.allSettled(this.#vfio.map((device) => device.cleanup()));
     return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
   }
@@ -108,27 +140,29 @@ export class SectionSaver {
     };
     await own(timer!); // every machine has it
     // All devices save at once, each in its own thread; the stream has them in order.
-    const saves = this.#devices.map((device) => this.#save(device));
+    const saves = this.#devices.map((device) => this.#saves.get(device.id) ?? this.#save(device));
     await Promise.all(saves);
     for (const [index, device] of this.#devices.entries()) {
       const { bytes, described: members, savedMs } = await saves[index]!;
       const startMs = this.#clock.nowMs();
-      this.#ledger.add(device.id, 'queue', savedMs, startMs);
       const stream = this.#vfio.find(({ id }) => id === device.id);
+      if (stream?.isOverChannels !== true) this.#ledger.add(device.id, 'queue', savedMs, startMs);
       if (stream === undefined) await this.#send({ ...device, id: FIRST_DEVICE_SECTION_ID + index }, bytes);
       else await stream.saveState(bytes);
       this.#ledger.add(device.id, 'wire', startMs, this.#clock.nowMs());
       described.push({
         name: device.idstr,
         instance_id: device.instanceId,
-        ...(stream === undefined ? members : handWritten(bytes)),
+        ...(stream === undefined
+          ? members
+          : handWritten(stream.isOverChannels ? END_BYTES : CONFIG_BYTES + bytes.length)),
       });
     }
     for (const section of others) await own(section);
     return described;
   }
 
-  async #save(device: SourceDevice) {
+  async #save(device: SourceDevice): Promise<Saved> {
     const startMs = this.#clock.nowMs();
     const saved = await device.save();
     const savedMs = this.#clock.nowMs();
@@ -143,8 +177,17 @@ export class SectionSaver {
   }
 }
 
-/** Sections that no state description describes are one buffer in the vmdescription: here flag, state, flag. */
-function handWritten(state: Uint8Array): object {
-  const size = state.length + 2 * VFIO_FLAG_BYTES;
+/** The channels and number of a VFIO device whose last data goes over multifd; undefined for another. Throws `vfio/transfer`. */
+function overChannels(
+  device: SourceDevice,
+  number: number,
+  deps: { options: TransferOptions; stateChannels: StateChannels | undefined },
+): { channels: StateChannels; device: number } | undefined {
+  const isOver = transferRefusal(device, deps.options) === undefined;
+  return isOver && deps.stateChannels !== undefined ? { channels: deps.stateChannels, device: number } : undefined;
+}
+
+/** Sections that no state description describes are one buffer in the vmdescription. */
+function handWritten(size: number): object {
   return { size, fields: [{ name: 'data', size, type: 'buffer' }] };
 }

@@ -215,8 +215,10 @@ export class SourceMigration {
     this.#enter('setup');
     const { sink } = this.#connected();
     const { capabilities, properties } = this.#options;
+    const devices = await this.#machine.devices();
     this.#ramPath = await openRamPath({
       machine: this.#machine,
+      devices: devices.length,
       options: this.#options,
       address: this.#address,
       channel: this.#connected(),
@@ -228,7 +230,9 @@ export class SourceMigration {
     this.#ram = ram;
     this.#sections = new SectionSaver({
       ack: this.#ack,
-      devices: await this.#machine.devices(),
+      devices,
+      options: this.#options,
+      stateChannels: this.#ramPath.stateChannels,
       sink,
       framing: this.#framing,
       ledger: this.#ledger,
@@ -355,6 +359,7 @@ export class SourceMigration {
     const { sink } = this.#connected();
     const { properties } = this.#options;
     if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
+    this.#sections!.startTransfers();
     this.#synced(this.#ram!.sync());
     const startMs = this.#clock.nowMs();
     this.#ledger.add('ram', 'save', this.#stoppedMs, startMs);
@@ -397,6 +402,7 @@ export class SourceMigration {
     if (this.#status.current !== 'cancelling') this.#error ??= reason;
     this.#ram?.end();
     this.#channel?.destroy('the migration failed');
+    this.#endRamPath();
     for (const err of (await this.#sections?.cleanup()) ?? [])
       this.#log.warn({ err }, 'a device did not end its saving');
     const cancelled = this.#status.current === 'cancelling'; // perhaps only since the devices began to clean up

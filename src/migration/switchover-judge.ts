@@ -70,9 +70,10 @@ export class SwitchoverJudge {
     this.#estimate = estimateDowntime({
       ramBytes: this.#ram.pendingBytes,
       wireBytesPerMs,
-      devices: this.#sections.vfio.map(({ id, idstr, instanceId, stopCopyBytes: bytes, saveRate }) => ({
+      devices: this.#sections.vfio.map(({ id, idstr, instanceId, stopCopyBytes: bytes, saveRate, isOverChannels }) => ({
         id,
         bytes,
+        isOverChannels,
         saveBytesPerSecond: saveRate.bytesPerSecond,
         loadBytesPerSecond: this.#peer.device(idstr, instanceId)?.loadBytesPerSecond ?? 0,
       })),

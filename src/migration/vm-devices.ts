@@ -1,6 +1,7 @@
 /** A machine's devices as source and destination see them. With vm.ts the only files of this layer that know the machine. */
 
 import type { MachineDevice, MachineVfio } from '../hw/device-set.ts';
+import { transferWishes } from '../hw/vfio/vfio-properties.ts';
 import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
 import type { DestinationDevice, SourceDevice } from './device-sections.ts';
 import type { VfioPort } from './vfio/vfio-port.ts';
@@ -40,9 +41,10 @@ function portOf({ client, features }: MachineVfio): VfioPort {
 
 /** A device's section, as its state's description has it. */
 function sectionOf({ thread, idstr, instanceId, vfio }: MachineDevice) {
-  const { version, minimumVersion, priority } = thread.config.definition.state;
+  const { definition, properties } = thread.config;
+  const { version, minimumVersion, priority } = definition.state;
   const section = { id: thread.id, idstr, instanceId, priority };
   if (vfio === undefined) return { ...section, version, minimumVersion };
   const versions = { version: VFIO_SECTION_VERSION, minimumVersion: VFIO_SECTION_VERSION };
-  return { ...section, ...versions, vfio: portOf(vfio) };
+  return { ...section, ...versions, vfio: portOf(vfio), transfer: transferWishes(properties) };
 }

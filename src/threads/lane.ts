@@ -51,6 +51,16 @@ export class LaneWriter {
     return (Atomics.load(this.#slots, SLOT.PUBLISHED) - Atomics.load(this.#slots, SLOT.RELEASED)) | 0;
   }
 
+  /** How many were published, to ask `isReleased` about the last of them later. */
+  get mark(): number {
+    return Atomics.load(this.#slots, SLOT.PUBLISHED);
+  }
+
+  /** Everything published before `mark` has been released. */
+  isReleased(mark: number): boolean {
+    return ((Atomics.load(this.#slots, SLOT.RELEASED) - mark) | 0) >= 0;
+  }
+
   /** The next entry to fill; undefined when the ring is full. */
   claim(): Uint32Array | undefined {
     if (this.unreleased >= this.#entries.length) return undefined;

@@ -14,9 +14,19 @@ export interface PinnedBytes {
   readonly address: number;
 }
 
+/** All of a buffer that threads share. */
+export interface PinnedShare extends PinnedBytes {
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
+}
+
 /** A buffer of its own for native calls. */
-export function pinned(length: number): PinnedBytes {
-  const bytes = new Uint8Array(new SharedArrayBuffer(length));
+export function pinned(length: number): PinnedShare {
+  return pinnedShare(new SharedArrayBuffer(length));
+}
+
+/** Another thread's buffer for native calls of this one. */
+export function pinnedShare(share: SharedArrayBuffer): PinnedShare {
+  const bytes = new Uint8Array(share);
   return { bytes, address: native?.addressOf(bytes) ?? 0 };
 }
 

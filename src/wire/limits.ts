@@ -25,6 +25,17 @@ export const LIMITS = {
   RETURN_PATH_BYTES: 512,
   /** Data of one record of a VFIO section; QEMU's source sends 1 MiB at most. */
   VFIO_DATA_BYTES: 16 * 1024 * 1024,
+  /** Payload of one device-state packet: QEMU's header of 12 bytes and its copy buffer of 1 MiB. */
+  STATE_PACKET_BYTES: 12 + 1024 * 1024,
+  /** Index of a device-state packet: a state of 16 TiB. */
+  STATE_PACKET_INDEX: 16_777_215,
+  /** Device-state packets of one device that may be missing while later ones are there. */
+  STATE_PACKET_HOLES: 16_384,
+  /**
+   * State that waits for its device while multifd channels go on to bring more (bytes), for all devices together; channels
+   * stand still beyond.
+   */
+  STATE_QUEUED_BYTES: 64 * 1024 * 1024,
   /** Devices that a destination may report on over the extended return path. */
   PEER_DEVICES: 1024,
   /** Parts of the downtime ledger that a destination may send. */

@@ -47,6 +47,15 @@ export const RAM_PACKET_REST = struct([
 /** Bytes of a RAM packet before its data: header and table. */
 export const RAM_PACKET_BYTES = PACKET_START.size + RAM_PACKET_REST.size + PACKET_PAGES * 8;
 
+/** The rest of the header of a device-state packet (§5.3); `dataBytes` of payload follow. */
+export const STATE_PACKET_REST = struct([buffer('idstr', 256), u32('instanceId'), u32('dataBytes')]);
+
+/** Bytes of a device-state packet before its payload. */
+export const STATE_PACKET_BYTES = PACKET_START.size + STATE_PACKET_REST.size;
+
+/** Offsets of a device-state packet's fields, for errors. */
+export const STATE_PACKET_OFFSET = { FLAGS: 8, IDSTR: 12, INSTANCE_ID: 268, DATA_BYTES: 272, PAYLOAD: 276 } as const;
+
 /** Offsets of a RAM packet's fields, for those who write one in place. */
 export const RAM_PACKET_OFFSET = {
   MAGIC: 0,

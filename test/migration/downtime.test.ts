@@ -41,6 +41,12 @@ test('what may be ahead of a device is loaded while the next one is sent', () =>
   expect(estimate(0, 8000, [slow('a'), slow('b'), slow('c')])).toBeCloseTo(102);
 });
 
+test('over multifd channels devices go at once, as fast as the slowest is loaded and all are sent', () => {
+  const over = (load: number, id: string) => ({ ...device(100 * MIB, 0, load, id), isOverChannels: true });
+  expect(estimate(0, 1000, [over(250, 'a'), over(200, 'b')])).toBeCloseTo(500);
+  expect(estimate(100 * MIB, 500, [over(250, 'a'), over(200, 'b')])).toBeCloseTo(600);
+});
+
 test('before the wire is known nothing is promised', () => {
   expect(estimateDowntime({ ramBytes: 1, wireBytesPerMs: 0, devices: [] }).totalMs).toBe(Number.POSITIVE_INFINITY);
   expect(estimateDowntime({ ramBytes: 0, wireBytesPerMs: 0, devices: [] }).totalMs).toBeLessThan(20);

@@ -3,6 +3,7 @@
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { RamBlock } from '../../src/hw/ram.ts';
+import type { DestinationDevice } from '../../src/migration/device-sections.ts';
 import { LedgerRecorder } from '../../src/migration/ledger.ts';
 import { StreamLoader } from '../../src/migration/loadvm.ts';
 import { awaitArrivals } from '../../src/migration/multifd/arrivals.ts';
@@ -12,6 +13,7 @@ import { ReceivingChannels } from '../../src/migration/multifd/receiving-channel
 import { MigrationOptions } from '../../src/migration/options/options.ts';
 import type { ByteSource, Channel } from '../../src/migration/transport/channel.ts';
 import { StreamReader, stagingBuffer } from '../../src/migration/transport/stream-reader.ts';
+import { StateIntake } from '../../src/migration/vfio/state-intake.ts';
 import { MemorySink, memorySource } from './stream-loading.ts';
 
 const staging = stagingBuffer();
@@ -28,16 +30,21 @@ export class MultifdLoadingMachine {
   readonly ram: RamBlock;
   readonly #method: MultifdMethod;
   readonly #options = new MigrationOptions();
+  readonly #devices: readonly DestinationDevice[];
 
-  constructor(config: { ramBytes: number; method: MultifdMethod }) {
+  constructor(config: { ramBytes: number; method: MultifdMethod; devices?: readonly DestinationDevice[] }) {
     this.ram = RamBlock.create({ name: 'ram', length: config.ramBytes });
     this.ram.markDirty(0, config.ramBytes);
     this.#method = config.method;
+    this.#devices = config.devices ?? [];
+    this.#options.setGlobals([{ name: 'x-multifd', text: 'on' }]);
   }
 
   /** Loads what these connections bring; the error, or undefined when all of it was loaded. */
   async load(connections: readonly Uint8Array[], chunkBytes?: () => number): Promise<unknown> {
+    const intake = new StateIntake({ devices: this.#devices, options: this.#options.snapshot() });
     let channels: ReceivingChannels | undefined;
+    let loader: StreamLoader | undefined;
     try {
       const { main, ...arrivals } = await this.#arrivals(connections, chunkBytes);
       const reader = new StreamReader(main.channel.source, { staging });
@@ -48,14 +55,18 @@ export class MultifdLoadingMachine {
         blocks: [this.ram.share],
         method: this.#method,
         threads: new ChannelThreads(), // memory needs none
+        intake,
         flushEachSection: false,
       });
-      await Promise.race([channels.failure, this.#main(reader, main.channel, channels)]);
+      loader = this.#loader({ reader, channel: main.channel, channels, intake });
+      await loader.setup();
+      await Promise.race([channels.failure, intake.failure, load(loader)]);
       return undefined;
     } catch (error) {
       return error;
     } finally {
       await channels?.close();
+      await loader?.cleanup();
     }
   }
 
@@ -70,8 +81,14 @@ export class MultifdLoadingMachine {
     return awaitArrivals({ listener, uri: 'memory:', count, uuid: undefined, clock: systemClock });
   }
 
-  async #main(reader: StreamReader, channel: Channel, channels: ReceivingChannels): Promise<void> {
-    const loader = new StreamLoader({
+  #loader(deps: {
+    reader: StreamReader;
+    channel: Channel;
+    channels: ReceivingChannels;
+    intake: StateIntake;
+  }): StreamLoader {
+    const { reader, channel, channels, intake } = deps;
+    return new StreamLoader({
       reader,
       channel,
       channels,
@@ -83,13 +100,17 @@ export class MultifdLoadingMachine {
         devices: async () => [],
         takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
       },
-      devices: [],
+      devices: this.#devices,
+      intake,
       options: this.#options.snapshot(),
       clock: systemClock,
       ledger: new LedgerRecorder(),
       log: silentLogger,
     });
-    await loader.header();
-    await loader.elements();
   }
+}
+
+async function load(loader: StreamLoader): Promise<void> {
+  await loader.header();
+  await loader.elements();
 }

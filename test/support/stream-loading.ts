@@ -12,6 +12,7 @@ import { MigrationOptions } from '../../src/migration/options/options.ts';
 import type { VmState } from '../../src/migration/savevm.ts';
 import type { ByteSink, ByteSource } from '../../src/migration/transport/channel.ts';
 import { StreamReader, stagingBuffer } from '../../src/migration/transport/stream-reader.ts';
+import { StateIntake } from '../../src/migration/vfio/state-intake.ts';
 
 /** A source over bytes in memory; `chunkBytes`, asked before every read, limits what one read returns. */
 export function memorySource(bytes: Uint8Array, chunkBytes: () => number = () => bytes.length): ByteSource {
@@ -61,6 +62,11 @@ export interface LoadOutcome {
 
 const staging = stagingBuffer();
 
+/** For machines without VFIO devices: no channel brings anything for them. */
+export function noIntake(): StateIntake {
+  return new StateIntake({ devices: [], options: new MigrationOptions().snapshot() });
+}
+
 /** One machine `none` that streams are loaded into. */
 export class LoadingMachine {
   readonly ram: RamBlock;
@@ -91,6 +97,7 @@ export class LoadingMachine {
         takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
       },
       devices: [],
+      intake: noIntake(),
       options: this.#options.snapshot(),
       clock: systemClock,
       ledger: new LedgerRecorder(),

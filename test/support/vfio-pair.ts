@@ -2,9 +2,9 @@
 
 import { expect } from 'vitest';
 import type { DeviceDefinition } from '../../src/hw/device.ts';
-import { parseProperties } from '../../src/hw/device-property.ts';
 import { deviceModule, loadDevice } from '../../src/hw/device-registry.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
+import { parseDeviceProperties } from '../../src/hw/vfio/vfio-properties.ts';
 import type { MachinePair } from './machine-pair.ts';
 import { turnUntil, type WatchedVm } from './watched-vm.ts';
 
@@ -25,7 +25,7 @@ export async function vfioConfig(
     id,
     module,
     definition,
-    properties: parseProperties(definition.properties, new Map(Object.entries(properties)), id),
+    properties: parseDeviceProperties(definition, new Map(Object.entries(properties)), id),
   };
 }
 

@@ -89,7 +89,7 @@ export class EmulatedSaver {
   }
 
   /** The next bytes of the stream, at most `maxBytes`; none when there are none now. */
-  read(maxBytes: number, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> {
+  read(maxBytes: number, spare?: ArrayBufferLike): Uint8Array {
     this.#change();
     if (this.#queue.length === 0 && !this.#isFinal) this.#refresh();
     const startMs = performance.now();

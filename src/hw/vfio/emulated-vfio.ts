@@ -39,7 +39,7 @@ export class EmulatedVfio implements VfioDriver {
     else if (from === 'resuming') await this.#endLoading();
   }
 
-  read(maxBytes: number, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> {
+  read(maxBytes: number, spare?: ArrayBufferLike): Uint8Array {
     return this.#saver?.read(maxBytes, spare) ?? new Uint8Array(0);
   }
 

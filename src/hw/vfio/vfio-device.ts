@@ -12,7 +12,7 @@ import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
 
 /** What one read of the data stream brought. */
 export interface VfioRead {
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
   /** `no-message`: nothing for now (ENOMSG, PRE_COPY only); `end`: nothing any more. */
   readonly status: 'data' | 'no-message' | 'end';
   /** How long the driver took (ms). */
@@ -56,7 +56,7 @@ export class VfioDevice {
   }
 
   /** Bytes of the saving session. Throws `vfio/refused` (ENODEV) outside of one. */
-  async read(maxBytes: number, spare?: ArrayBuffer): Promise<VfioRead> {
+  async read(maxBytes: number, spare?: ArrayBufferLike): Promise<VfioRead> {
     if (!isSaving(this.#state)) throw this.#refused('read', 'ENODEV', 'a state of a saving session');
     const startMs = performance.now();
     const bytes = await this.#watched(() => this.#driver.read(maxBytes, spare));

@@ -25,10 +25,10 @@ export interface VfioDriver {
   arc(from: VfioState, to: VfioState): void | Promise<void>;
   /**
    * The next bytes of the saving session, at most `maxBytes`, in a buffer that is given away. None: in PRE_COPY for now, in
-   * STOP_COPY for good. `spare` is a buffer that may be used for it, whatever is in it.
+   * STOP_COPY for good. `spare` is a buffer that may be used for it, from its start, whatever is in it.
    */
-  read(maxBytes: number, spare?: ArrayBuffer): Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>>;
-  /** Takes the next bytes of the stream in RESUMING; they are gone when it has resolved. Throws for bytes that cannot be or that it has no room for. */
+  read(maxBytes: number, spare?: ArrayBufferLike): Uint8Array | Promise<Uint8Array>;
+  /** Takes the next bytes of the stream in RESUMING; they are gone when it has resolved, and may be shared memory. Throws for bytes that cannot be or that it has no room for. */
   write(bytes: Uint8Array): void | Promise<void>;
   /** Only asked in PRE_COPY states. */
   precopyInfo(): PrecopyInfo;

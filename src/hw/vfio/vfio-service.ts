@@ -14,7 +14,7 @@ export interface VfioWritten {
   /** How long the driver took (ms). */
   readonly tookMs: number;
   /** The bytes' buffer, to be used again. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
 }
 
 /** Requests by kind: what is sent, and what comes back. */
@@ -27,8 +27,8 @@ interface VfioRequests {
   'vfio/features': { payload: undefined; reply: VfioFeatures };
   'vfio/precopy-info': { payload: undefined; reply: PrecopyInfo };
   'vfio/stop-copy-bytes': { payload: undefined; reply: number };
-  'vfio/read': { payload: { readonly maxBytes: number; readonly spare?: ArrayBuffer }; reply: VfioRead };
-  'vfio/write': { payload: Uint8Array<ArrayBuffer>; reply: VfioWritten };
+  'vfio/read': { payload: { readonly maxBytes: number; readonly spare?: ArrayBufferLike }; reply: VfioRead };
+  'vfio/write': { payload: Uint8Array; reply: VfioWritten };
   'vfio/ready': { payload: undefined; reply: undefined };
   'vfio/reset': { payload: undefined; reply: undefined };
   'vfio/dma-start': { payload: { readonly pageSize: number; readonly ranges: readonly DmaRange[] }; reply: undefined };
@@ -122,18 +122,19 @@ export class VfioClient {
     return this.#ask('vfio/stop-copy-bytes', undefined);
   }
 
-  /** `spare` moves to the device's thread, which may fill it. */
-  read(maxBytes: number, spare?: ArrayBuffer): Promise<VfioRead> {
+  /** `spare` moves to the device's thread, or is shared with it, which may fill it. */
+  read(maxBytes: number, spare?: ArrayBufferLike): Promise<VfioRead> {
     return spare === undefined
       ? this.#ask('vfio/read', { maxBytes })
-      : this.#ask('vfio/read', { maxBytes, spare }, [spare]);
+      : this.#ask('vfio/read', { maxBytes, spare }, movable(spare));
   }
 
   /**
-   * Writes to the resuming session; `bytes` have a buffer of their own, which moves to the device's thread and comes back.
+   * Writes to the resuming session; `bytes` have a buffer of their own, which moves to the device's thread and comes back,
+   * or shared memory.
    */
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<VfioWritten> {
-    return this.#ask('vfio/write', bytes, [bytes.buffer]);
+  write(bytes: Uint8Array): Promise<VfioWritten> {
+    return this.#ask('vfio/write', bytes, movable(bytes.buffer));
   }
 
   /** Resolves once everything written is prepared; other requests may go on meanwhile. */
@@ -166,4 +167,9 @@ export class VfioClient {
     // The device's end answers by the same table.
     return this.#request(kind, payload, transfer) as Promise<VfioRequests[K]['reply']>;
   }
+}
+
+/** Shared memory stays where it is. */
+function movable(buffer: ArrayBufferLike): ArrayBuffer[] {
+  return buffer instanceof ArrayBuffer ? [buffer] : [];
 }

@@ -27,6 +27,8 @@ export interface ChannelThreadOptions {
   readonly inTurns: () => Promise<void>;
   /** Asks the work to end in good order, wherever it waits. */
   readonly close: () => void;
+  /** What the thread says while it works. */
+  readonly onEvent?: (event: unknown) => void;
   /** Called once the work has ended, by itself or because it was asked to. */
   readonly onEnd: (error: Error | undefined) => void;
 }
@@ -57,6 +59,7 @@ export class ChannelThread {
     this.#options = options;
     this.#fd = fd;
     this.#worker = worker;
+    if (worker !== undefined) options.threads.listen(worker, options.onEvent ?? (() => undefined));
     const working =
       worker === undefined
         ? options.inTurns()

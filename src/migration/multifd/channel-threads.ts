@@ -15,6 +15,7 @@ const AHEAD = 16;
 /** Idle threads of one machine. Dispose of it when no channel is left. */
 export class ChannelThreads implements AsyncDisposable {
   readonly #idle: Record<ChannelEnd, Promise<ManagedWorker>[]> = { 'multifd-send': [], 'multifd-receive': [] };
+  readonly #listeners = new WeakMap<ManagedWorker, (event: unknown) => void>();
   #started = 0;
 
   /** Sees to it that so many are idle soon. */
@@ -35,6 +36,11 @@ export class ChannelThreads implements AsyncDisposable {
     }
   }
 
+  /** Who hears what a thread says unasked, from now on. */
+  listen(worker: ManagedWorker, listener: (event: unknown) => void): void {
+    this.#listeners.set(worker, listener);
+  }
+
   /** Keeps a thread that has done its work. */
   giveBack(end: ChannelEnd, worker: ManagedWorker): void {
     this.#idle[end].push(Promise.resolve(worker));
@@ -47,8 +53,14 @@ export class ChannelThreads implements AsyncDisposable {
     );
   }
 
-  #start(end: ChannelEnd): Promise<ManagedWorker> {
+  async #start(end: ChannelEnd): Promise<ManagedWorker> {
     this.#started += 1;
-    return ManagedWorker.start({ name: `${end} ${this.#started}`, url: workerUrl(end), data: undefined });
+    const worker: ManagedWorker = await ManagedWorker.start({
+      name: `${end} ${this.#started}`,
+      url: workerUrl(end),
+      data: undefined,
+      onEvent: (event) => this.#listeners.get(worker)?.(event),
+    });
+    return worker;
   }
 }

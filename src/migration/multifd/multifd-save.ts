@@ -15,8 +15,10 @@ import type { ByteSink } from '../transport/channel.ts';
 export interface PageChannels {
   /** Bytes of packets that were handed over and may still be sent, at most. */
   readonly queuedBytes: number;
-  /** The place for the page list of the next packet, on a channel with room; waits until there is one. */
-  claim(): Promise<{ list: Uint32Array; publish: (blockIndex: number, count: number) => void }>;
+  /** Waits until a channel has room for a packet. */
+  room(): Promise<void>;
+  /** Hands the first `count` of a packet's pages to the next channel with room; waits until there is one. */
+  sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void>;
   /** Waits until a channel has sent a packet, if any has one to send. */
   progress(): Promise<void>;
   /** Makes every channel say SYNC; resolves when all have. */
@@ -92,7 +94,7 @@ export class MultifdRamSaver extends RamSender {
 
   async #handOver(limit: number, part: RamPart): Promise<void> {
     const { block, blockIndex, page } = this.place;
-    const claimed = await this.#channels.claim();
+    await this.#channels.room();
     const list = this.#scratch;
     const taken = block.takeList(page, limit, list);
     this.scanned(taken < limit ? block.pageCount : (list[taken - 1]! & 0x7fff_ffff) + 1);
@@ -105,9 +107,7 @@ export class MultifdRamSaver extends RamSender {
       if (zeros.zeroPages > 0) await this.#sink.writeBatch(zeros);
     }
     this.#unsynced = true;
-    if (count === 0) return;
-    claimed.list.set(list.subarray(0, count));
-    claimed.publish(blockIndex, count);
+    if (count > 0) await this.#channels.sendPages(blockIndex, list, count);
   }
 
   async #nextBlock(): Promise<void> {

@@ -22,12 +22,20 @@ import {
 } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import { type MultifdMethod, type PageDecompressor, pageDecompressor } from './compression.ts';
+import { type StatePacket, StatePacketReader, type StateTarget } from './state-packet-reader.ts';
 
 const LOW = 2 ** 32;
 
-/** What a reader wants next: bytes (the answer is how many came; fewer than asked for is the end), or to wait. */
-export type PacketStep = { readonly kind: 'read'; readonly into: Segments } | { readonly kind: 'sync' };
-/** The answer: bytes read, or for `sync` 1 to go on and 0 to end. */
+/**
+ * What a reader wants next: bytes (the answer is how many came; fewer than asked for is the end), to wait for the other
+ * channels, leave to read device state, or to hand it over.
+ */
+export type PacketStep =
+  | { readonly kind: 'read'; readonly into: Segments }
+  | { readonly kind: 'sync' }
+  | { readonly kind: 'room' }
+  | { readonly kind: 'state'; readonly packet: StatePacket };
+/** The answer: bytes read, or for `sync` and `room` 1 to go on and 0 to end. */
 export type PacketSteps = Generator<PacketStep, void, number>;
 
 interface RamPacket {
@@ -46,6 +54,7 @@ export class PacketReader {
   readonly #view = new DataView(this.#header.bytes.buffer);
   readonly #segments = new Segments(PACKET_PAGES);
   readonly #decompressor: PageDecompressor | undefined;
+  readonly #state: StatePacketReader;
   /** Compressed data, from the first packet that has some. */
   #input: PinnedBytes | undefined;
   /** Of the next unread byte, from the connection's first. */
@@ -53,11 +62,17 @@ export class PacketReader {
   #packet = 0;
 
   /** `name` is the channel's in errors. */
-  constructor(options: { name: string; windows: readonly RamWindow[]; method: MultifdMethod }) {
+  constructor(options: {
+    name: string;
+    windows: readonly RamWindow[];
+    method: MultifdMethod;
+    targets: readonly StateTarget[];
+  }) {
     this.#section = options.name;
     this.#windows = new Map(options.windows.map((window) => [window.name, window]));
     this.#method = MULTIFD_METHOD[options.method];
     this.#decompressor = pageDecompressor(options.method);
+    this.#state = new StatePacketReader(options.targets);
   }
 
   /** All packets up to the end of the connection between two. Throws `stream/…` naming channel, packet and field. */
@@ -69,8 +84,9 @@ export class PacketReader {
       const { magic, version, flags } = PACKET_START.decode(this.#header.bytes);
       this.#expect('magic', 0, MULTIFD_MAGIC, magic);
       this.#expect('version', 4, MULTIFD_VERSION, version);
-      if ((flags & MULTIFD_FLAG.DEVICE_STATE) !== 0) throw this.#deviceState();
-      yield* this.#ram(flags);
+      const isState = (flags & MULTIFD_FLAG.DEVICE_STATE) !== 0;
+      if (isState && !(yield* this.#deviceState(flags))) return;
+      if (!isState) yield* this.#ram(flags);
       this.#packet += 1;
       if ((flags & MULTIFD_FLAG.SYNC) !== 0 && (yield { kind: 'sync' }) === 0) return;
     }
@@ -180,10 +196,12 @@ export class PacketReader {
     );
   }
 
-  /** Device state over channels has packets of another form; a destination that has no device to take it refuses. */
-  #deviceState(): HarnessError {
-    const place = this.#place('flags', RAM_PACKET_OFFSET.FLAGS);
-    return new HarnessError('stream/unsupported', { ...place, what: 'device state on a multifd channel' });
+  /** A packet of another form; false when the channel has been ended meanwhile. */
+  *#deviceState(flags: number): Generator<PacketStep, boolean, number> {
+    const at = this.#offset - PACKET_START.size;
+    const read = yield* this.#state.steps({ flags, at, section: `${this.#section}, packet ${this.#packet}` });
+    this.#offset += read ?? 0;
+    return read !== undefined;
   }
 
   *#fill(at: number, length: number): Generator<PacketStep, number, number> {

@@ -6,6 +6,7 @@
 import { HarnessError } from '../../base/errors.ts';
 import type { RamShare } from '../../hw/ram.ts';
 import { RamWindow } from '../../hw/ram-window.ts';
+import { Allowance } from '../../threads/allowance.ts';
 import { ERRNO, native } from '../../threads/native.ts';
 import { Rendezvous, type RendezvousShare } from '../../threads/rendezvous.ts';
 import type { Segments } from '../../threads/segments.ts';
@@ -13,6 +14,7 @@ import { Tally } from '../../threads/tally.ts';
 import type { ByteSource } from '../transport/channel.ts';
 import type { MultifdMethod } from './compression.ts';
 import { PacketReader, type PacketStep, type PacketSteps } from './packet-reader.ts';
+import type { StatePacket, StateTarget } from './state-packet-reader.ts';
 
 /** Slot of a channel's tally. */
 export const RECEIVED = { BYTES: 0, SLOTS: 1 } as const;
@@ -26,6 +28,10 @@ export interface ReceiveChannelData {
   readonly blocks: readonly RamShare[];
   readonly method: MultifdMethod;
   readonly rendezvous: RendezvousShare;
+  /** Devices whose state may come. */
+  readonly targets: readonly StateTarget[];
+  /** For each packet of device state. */
+  readonly allowance: SharedArrayBuffer;
   readonly tally: SharedArrayBuffer;
   /** Bytes that were read together with the greeting. */
   readonly rest: Uint8Array;
@@ -35,13 +41,16 @@ export interface ReceiveChannelData {
 class ReceiveChannel {
   readonly steps: PacketSteps;
   readonly rendezvous: Rendezvous;
+  readonly allowance: Allowance;
   readonly #tally: Tally;
   #rest: Uint8Array;
 
   constructor(data: ReceiveChannelData) {
     const windows = data.blocks.map((share) => new RamWindow(share));
-    this.steps = new PacketReader({ name: data.name, windows, method: data.method }).steps();
+    const { name, method, targets } = data;
+    this.steps = new PacketReader({ name, windows, method, targets }).steps();
     this.rendezvous = new Rendezvous(data.rendezvous);
+    this.allowance = new Allowance(data.allowance);
     this.#tally = new Tally(data.tally);
     this.#rest = data.rest;
   }
@@ -65,35 +74,67 @@ class ReceiveChannel {
   }
 }
 
-/** Receives until the connection ends between two packets, blocking this thread. Throws `stream/…` and `transport/closed`. */
-export function receiveBlocking(data: ReceiveChannelData & { readonly fd: number }): void {
+/**
+ * Receives until the connection ends between two packets, blocking this thread; `onState` gets packets of device state. Throws
+ * `stream/…` and `transport/closed`.
+ */
+export function receiveBlocking(
+  data: ReceiveChannelData & { readonly fd: number },
+  onState: (packet: StatePacket) => void,
+): void {
   const channel = new ReceiveChannel(data);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(answer(step.value));
   channel.rendezvous.leave(data.index);
 
   function answer(wish: PacketStep): number {
-    if (wish.kind === 'sync') return channel.rendezvous.arrive(data.index) ? 1 : 0;
-    const rest = channel.takeRest(wish.into);
-    return channel.counted(readAll(data, wish.into, rest));
+    switch (wish.kind) {
+      case 'read': {
+        const rest = channel.takeRest(wish.into);
+        return channel.counted(readAll(data, wish.into, rest));
+      }
+      case 'sync':
+        return channel.rendezvous.arrive(data.index) ? 1 : 0;
+      case 'room':
+        return channel.allowance.take() ? 1 : 0;
+      case 'state':
+        onState(wish.packet);
+        return 1;
+      default:
+        return wish satisfies never;
+    }
   }
 }
 
 /** As `receiveBlocking`, over a channel of this thread. */
-export async function receiveInTurns(data: ReceiveChannelData, source: ByteSource): Promise<void> {
+export async function receiveInTurns(
+  data: ReceiveChannelData,
+  source: ByteSource,
+  onState: (packet: StatePacket) => void,
+): Promise<void> {
   const channel = new ReceiveChannel(data);
   const surplus = new SmallReads(source);
   let step = channel.steps.next();
-  while (step.done !== true) {
-    const wish = step.value;
-    if (wish.kind === 'sync') {
-      step = channel.steps.next((await channel.rendezvous.arriveLater(data.index)) ? 1 : 0);
-      continue;
-    }
-    const rest = channel.takeRest(wish.into);
-    step = channel.steps.next(channel.counted(await surplus.fill(wish.into, rest)));
-  }
+  while (step.done !== true) step = channel.steps.next(await answer(step.value));
   channel.rendezvous.leave(data.index);
+
+  async function answer(wish: PacketStep): Promise<number> {
+    switch (wish.kind) {
+      case 'read': {
+        const rest = channel.takeRest(wish.into);
+        return channel.counted(await surplus.fill(wish.into, rest));
+      }
+      case 'sync':
+        return (await channel.rendezvous.arriveLater(data.index)) ? 1 : 0;
+      case 'room':
+        return (await channel.allowance.takeLater()) ? 1 : 0;
+      case 'state':
+        onState(wish.packet);
+        return 1;
+      default:
+        return wish satisfies never;
+    }
+  }
 }
 
 function readAll({ fd, uri }: { fd: number; uri: string }, into: Segments, already: number): number {

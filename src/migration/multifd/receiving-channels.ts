@@ -5,15 +5,18 @@
 
 import { HarnessError } from '../../base/errors.ts';
 import type { RamShare } from '../../hw/ram.ts';
+import { Allowance } from '../../threads/allowance.ts';
 import { Rendezvous } from '../../threads/rendezvous.ts';
 import { Tally } from '../../threads/tally.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import type { RamSync } from '../ram/ram-load.ts';
+import type { StateIntake } from '../vfio/state-intake.ts';
 import type { Arrival } from './arrivals.ts';
 import { ChannelThread } from './channel-thread.ts';
 import type { ChannelThreads } from './channel-threads.ts';
 import type { MultifdMethod } from './compression.ts';
 import { RECEIVED, type ReceiveChannelData, receiveInTurns } from './receive-channel.ts';
+import type { StatePacket } from './state-packet-reader.ts';
 
 /** How often somebody who waits looks whether a channel stands still (ms). */
 const LOOK_MS = 250;
@@ -28,6 +31,8 @@ export interface ReceivingOptions {
   /** The style of machine types up to 8.0: the end marker of every RAM section counts as sync record. */
   readonly flushEachSection: boolean;
   readonly threads: ChannelThreads;
+  /** Where device state goes. */
+  readonly intake: StateIntake;
   /** How long a channel may receive nothing while the main channel waits for it (ms). */
   readonly stallMs?: number;
 }
@@ -111,17 +116,36 @@ export class ReceivingChannels implements RamSync {
     const name = `multifd channel ${index}`;
     const uri = `${options.uri} (${name})`;
     const tally = new Tally(RECEIVED.SLOTS);
-    const { blocks, method } = options;
-    const rendezvous = this.#rendezvous.share;
-    const data: ReceiveChannelData = { name, uri, index, blocks, method, rendezvous, tally: tally.share, rest };
+    const { blocks, method, intake } = options;
+    const allowance = new Allowance(1);
+    const state = { grant: () => allowance.grant() };
+    const onState = (packet: StatePacket) => intake.accept(state, packet);
+    intake.join(state);
+    const data: ReceiveChannelData = {
+      name,
+      uri,
+      index,
+      blocks,
+      method,
+      rendezvous: this.#rendezvous.share,
+      targets: intake.targets,
+      allowance: allowance.share,
+      tally: tally.share,
+      rest,
+    };
     const thread = await ChannelThread.start({
       channel,
       threads: options.threads,
       end: 'multifd-receive',
       data,
-      inTurns: () => receiveInTurns(data, channel.source),
-      close: () => this.#rendezvous.end(),
+      inTurns: () => receiveInTurns(data, channel.source, onState),
+      close: () => {
+        this.#rendezvous.end();
+        allowance.end();
+      },
+      onEvent: (packet) => onState(packet as StatePacket), // receiveBlocking emits nothing else
       onEnd: (error) => {
+        intake.leave(state);
         if (error !== undefined && !this.#rendezvous.hasLeft(index)) this.#failure.reject(error);
         this.#rendezvous.arrivals.ring();
       },

@@ -8,16 +8,22 @@ import type { RamShare } from '../../hw/ram.ts';
 import { RamWindow } from '../../hw/ram-window.ts';
 import { LaneReader, type LaneShare } from '../../threads/lane.ts';
 import { ERRNO, native } from '../../threads/native.ts';
-import type { Segments } from '../../threads/segments.ts';
+import { Segments } from '../../threads/segments.ts';
 import { Tally } from '../../threads/tally.ts';
 import type { ByteSink } from '../transport/channel.ts';
 import { type MultifdMethod, pageCompressor } from './compression.ts';
 import { PacketWriter } from './packet-writer.ts';
+import { StateSlots, type StateSlotsShare } from './state-slots.ts';
 
 /** Words of a lane's entry: kind, block, number of pages, then up to 128 pages. */
 export const ENTRY = { KIND: 0, BLOCK: 1, COUNT: 2, PAGES: 3, WORDS: 3 + 128 } as const;
 /** What an entry asks for. */
-export const ENTRY_KIND = { PAGES: 0, SYNC: 1 } as const;
+export const ENTRY_KIND = {
+  PAGES: 0,
+  SYNC: 1,
+  /** The state of a device: BLOCK is its slot, COUNT its bytes. */
+  STATE: 2,
+} as const;
 /** Slots of a channel's tally. */
 export const SENT = {
   BYTES: 0,
@@ -41,11 +47,14 @@ export interface SendChannelData {
   readonly level: number;
   readonly detectZero: boolean;
   readonly oldLayout: boolean;
+  readonly slots: StateSlotsShare;
 }
 
 class SendChannel {
   readonly lane: LaneReader;
   readonly #packets: PacketWriter;
+  readonly #slots: StateSlots;
+  readonly #segments = new Segments(2);
   readonly #tally: Tally;
   /** Since the last SYNC. */
   #hasData = false;
@@ -53,6 +62,7 @@ class SendChannel {
   constructor(data: SendChannelData) {
     this.lane = new LaneReader(data.lane);
     this.#tally = new Tally(data.tally);
+    this.#slots = new StateSlots(data.slots);
     this.#packets = new PacketWriter({
       windows: data.blocks.map((share) => new RamWindow(share)),
       compressor: pageCompressor(data.method, data.level),
@@ -63,13 +73,25 @@ class SendChannel {
   }
 
   packet(entry: Uint32Array): Segments {
-    if (entry[ENTRY.KIND] === ENTRY_KIND.SYNC) return this.#packets.sync();
-    return this.#packets.pages(entry[ENTRY.BLOCK]!, entry.subarray(ENTRY.PAGES), entry[ENTRY.COUNT]!);
+    switch (entry[ENTRY.KIND]) {
+      case ENTRY_KIND.SYNC:
+        return this.#packets.sync();
+      case ENTRY_KIND.STATE:
+        return this.#slots.packet(entry[ENTRY.BLOCK]!, entry[ENTRY.COUNT]!, this.#segments);
+      default:
+        return this.#packets.pages(entry[ENTRY.BLOCK]!, entry.subarray(ENTRY.PAGES), entry[ENTRY.COUNT]!);
+    }
   }
 
-  /** The packet, which had `bytes`, is out. */
-  sent(bytes: number): void {
+  /** The packet of `entry`, which had `bytes`, is out. */
+  sent(entry: Uint32Array, bytes: number): void {
     this.#tally.add(SENT.BYTES, bytes);
+    if (entry[ENTRY.KIND] === ENTRY_KIND.STATE) this.#slots.release(entry[ENTRY.BLOCK]!);
+    else this.#pagesSent();
+    this.lane.release();
+  }
+
+  #pagesSent(): void {
     if (this.#packets.normalPages > 0) this.#hasData = true;
     else if (this.#packets.zeroPages === 0 && this.#hasData) {
       this.#tally.add(SENT.COPIED_SYNCS, 1);
@@ -77,7 +99,6 @@ class SendChannel {
     }
     if (this.#packets.normalPages > 0) this.#tally.add(SENT.NORMAL_PAGES, this.#packets.normalPages);
     if (this.#packets.zeroPages > 0) this.#tally.add(SENT.ZERO_PAGES, this.#packets.zeroPages);
-    this.lane.release();
   }
 }
 
@@ -92,7 +113,7 @@ export function sendBlocking(data: SendChannelData & { readonly fd: number }): v
     const bytes = packet.byteLength;
     writeAll(data, packet, sent);
     sent += bytes;
-    channel.sent(bytes);
+    channel.sent(entry, bytes);
   }
 }
 
@@ -103,8 +124,9 @@ export async function sendInTurns(data: SendChannelData, sink: ByteSink): Promis
     const entry = await channel.lane.takeLater();
     if (entry === undefined) return;
     const packet = channel.packet(entry);
+    const bytes = packet.byteLength;
     await sink.writeBatch(packet);
-    channel.sent(packet.byteLength);
+    channel.sent(entry, bytes);
   }
 }
 

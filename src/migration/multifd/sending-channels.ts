@@ -16,11 +16,13 @@ import type { Address } from '../transport/address.ts';
 import type { Channel } from '../transport/channel.ts';
 import type { ClientTls } from '../transport/tls-channel.ts';
 import { openOutgoing } from '../transport/transport.ts';
+import type { StateChannels } from '../vfio/vfio-transfer.ts';
 import { ChannelThread } from './channel-thread.ts';
 import type { ChannelThreads } from './channel-threads.ts';
 import type { MultifdMethod } from './compression.ts';
 import type { PageChannels } from './multifd-save.ts';
 import { ENTRY, ENTRY_KIND, SENT, type SendChannelData, sendInTurns } from './send-channel.ts';
+import { type StatePacketHead, StateSlots } from './state-slots.ts';
 
 /** Packets that wait in a lane at most: enough that a thread never waits for the next. */
 const LANE_DEPTH = 4;
@@ -43,6 +45,8 @@ export interface SendingOptions {
   readonly oldLayout: boolean;
   /** How long a channel may write nothing while others wait for it (ms). */
   readonly stallMs?: number;
+  /** VFIO devices whose last data may go over the channels. */
+  readonly devices: number;
   readonly threads: ChannelThreads;
   readonly tls?: ClientTls | undefined;
   readonly signal: AbortSignal;
@@ -56,8 +60,9 @@ interface Sender {
 }
 
 /** The channels of one outgoing migration. `close` or `destroy` ends them. */
-export class SendingChannels implements PageChannels {
+export class SendingChannels implements PageChannels, StateChannels {
   readonly #bell: Bell;
+  readonly #slots: StateSlots;
   readonly #senders: readonly Sender[];
   readonly #stallMs: number;
   #next = 0;
@@ -68,6 +73,7 @@ export class SendingChannels implements PageChannels {
     const channels = await connectAll(options);
     const bell = new Bell();
     const numbers = new Tally(1);
+    const slots = new StateSlots(options.devices);
     const senders = await Promise.allSettled(
       channels.map(async (channel): Promise<Sender> => {
         const lane = new LaneWriter({ depth: LANE_DEPTH, entryWords: ENTRY.WORDS, bell });
@@ -85,6 +91,7 @@ export class SendingChannels implements PageChannels {
           level,
           detectZero,
           oldLayout,
+          slots: slots.share,
         };
         const thread = await ChannelThread.start({
           channel,
@@ -99,17 +106,23 @@ export class SendingChannels implements PageChannels {
       }),
     );
     const started = senders.flatMap((sender) => (sender.status === 'fulfilled' ? [sender.value] : []));
-    const sending = new SendingChannels(bell, started, options.stallMs ?? LIMITS.MULTIFD_STALL_MS);
+    const sending = new SendingChannels({ bell, senders: started, slots, stallMs: options.stallMs });
     const failure = senders.find((sender) => sender.status === 'rejected');
     if (failure === undefined) return sending;
     await sending.destroy();
     throw failure.reason;
   }
 
-  private constructor(bell: Bell, senders: readonly Sender[], stallMs: number) {
-    this.#bell = bell;
-    this.#senders = senders;
-    this.#stallMs = stallMs;
+  private constructor(deps: {
+    bell: Bell;
+    senders: readonly Sender[];
+    slots: StateSlots;
+    stallMs: number | undefined;
+  }) {
+    this.#bell = deps.bell;
+    this.#senders = deps.senders;
+    this.#slots = deps.slots;
+    this.#stallMs = deps.stallMs ?? LIMITS.MULTIFD_STALL_MS;
   }
 
   /** Bytes, data pages and zero pages that all channels sent so far, and how many SYNCs there were behind data. */
@@ -123,8 +136,54 @@ export class SendingChannels implements PageChannels {
     };
   }
 
-  /** The next channel with room for a packet, with the place for its page list; waits until there is one. */
-  async claim(): Promise<{ list: Uint32Array; publish: (blockIndex: number, count: number) => void }> {
+  /** Waits until a channel has room for a packet. */
+  async room(): Promise<void> {
+    for (;;) {
+      const seen = this.#bell.count;
+      this.check();
+      if (this.#senders.some(({ lane }) => lane.claim() !== undefined)) return;
+      await this.#progress(seen);
+    }
+  }
+
+  /** Hands a packet's pages to the next channel with room; waits until there is one. */
+  sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void> {
+    return this.#publish((entry) => {
+      entry[ENTRY.KIND] = ENTRY_KIND.PAGES;
+      entry[ENTRY.BLOCK] = blockIndex;
+      entry[ENTRY.COUNT] = count;
+      entry.set(list.subarray(0, count), ENTRY.PAGES);
+    });
+  }
+
+  /** A slot for the state of a device, and its memory; waits until one is free. */
+  async claimSlot(device: number): Promise<{ slot: number; data: SharedArrayBuffer }> {
+    for (;;) {
+      const seen = this.#bell.count;
+      this.check();
+      const slot = this.#slots.claim(device);
+      if (slot !== undefined) return { slot, data: this.#slots.data(slot) };
+      await this.#progress(seen);
+    }
+  }
+
+  /** Hands a filled slot to the next channel with room; waits until there is one. */
+  async sendState(slot: number, head: StatePacketHead): Promise<void> {
+    this.#slots.begin(slot, head);
+    await this.#publish((entry) => {
+      entry[ENTRY.KIND] = ENTRY_KIND.STATE;
+      entry[ENTRY.BLOCK] = slot;
+      entry[ENTRY.COUNT] = head.byteLength;
+    });
+  }
+
+  /** Gives back a slot that was not sent. */
+  releaseSlot(slot: number): void {
+    this.#slots.release(slot);
+  }
+
+  /** Fills and publishes in one go, because several may wait for room. */
+  async #publish(fill: (entry: Uint32Array) => void): Promise<void> {
     for (;;) {
       const seen = this.#bell.count;
       this.check();
@@ -133,16 +192,10 @@ export class SendingChannels implements PageChannels {
         const { lane } = this.#senders[index]!;
         const entry = lane.claim();
         if (entry === undefined) continue;
-        return {
-          list: entry.subarray(ENTRY.PAGES),
-          publish: (blockIndex, count) => {
-            this.#next = (index + 1) % this.#senders.length;
-            entry[ENTRY.KIND] = ENTRY_KIND.PAGES;
-            entry[ENTRY.BLOCK] = blockIndex;
-            entry[ENTRY.COUNT] = count;
-            lane.publish();
-          },
-        };
+        this.#next = (index + 1) % this.#senders.length;
+        fill(entry);
+        lane.publish();
+        return;
       }
       await this.#progress(seen);
     }
@@ -163,6 +216,7 @@ export class SendingChannels implements PageChannels {
 
   /** Makes every channel say that the others are to be waited for; resolves when all have. */
   async sync(): Promise<void> {
+    const marks: number[] = [];
     for (const { lane } of this.#senders) {
       let entry = lane.claim();
       while (entry === undefined) {
@@ -171,8 +225,10 @@ export class SendingChannels implements PageChannels {
       }
       entry[ENTRY.KIND] = ENTRY_KIND.SYNC;
       lane.publish();
+      marks.push(lane.mark);
     }
-    while (this.#senders.some(({ lane }) => lane.unreleased > 0)) await this.progress();
+    // What devices send meanwhile is not waited for.
+    while (this.#senders.some(({ lane }, index) => !lane.isReleased(marks[index]!))) await this.progress();
     this.check();
   }
 

@@ -30,6 +30,7 @@ export class VfioLoad {
   readonly #onInitDataSent: (place: { reader: StreamReader; at: number }) => void;
   readonly #loadConfig: (reader: StreamReader) => Promise<void>;
   readonly #onFailure: (error: Error) => void;
+  readonly #isOverChannels: boolean;
   #writing: Promise<void> = Promise.resolve();
   #aheadBytes = 0;
   /** Buffers that have come back from the device. */
@@ -51,6 +52,8 @@ export class VfioLoad {
     loadConfig: (reader: StreamReader) => Promise<void>;
     /** What the device threw while it was written to: the stream may have nothing more for it. */
     onFailure: (error: Error) => void;
+    /** Its last data and its ordinary state come over multifd channels: `take` and `config` get them. */
+    isOverChannels: boolean;
   }) {
     this.id = deps.id;
     this.#port = deps.port;
@@ -59,6 +62,7 @@ export class VfioLoad {
     this.#onInitDataSent = deps.onInitDataSent;
     this.#loadConfig = deps.loadConfig;
     this.#onFailure = deps.onFailure;
+    this.#isOverChannels = deps.isOverChannels;
   }
 
   /** Milliseconds since the first byte reached the device; 0 before. */
@@ -93,9 +97,8 @@ export class VfioLoad {
           await this.#data(reader);
           break;
         case 'DEV_CONFIG_STATE':
-          await this.#loadConfig(reader);
-          await this.#end(reader, 'END_OF_STATE after DEV_CONFIG_STATE');
-          return;
+          if (this.#isOverChannels) throw this.#configHere(reader, at);
+          return this.#config(reader);
         case 'DEV_INIT_DATA_SENT':
           this.#onInitDataSent({ reader, at });
           return;
@@ -105,6 +108,26 @@ export class VfioLoad {
           name satisfies never;
       }
     }
+  }
+
+  /** Hands over data that came over a multifd channel; resolves once the device has taken it. Throws what the device threw. */
+  async take(bytes: Uint8Array): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#write(bytes);
+    await this.#written();
+  }
+
+  /** Reads the CONFIG record that is a multifd packet; the device has taken its data. Throws `stream/…`. */
+  async config(reader: StreamReader): Promise<void> {
+    const at = reader.offset;
+    const value = await reader.u64('VFIO flag');
+    if (value !== VFIO_FLAG.DEV_CONFIG_STATE) {
+      throw reader.bad({ at, field: 'VFIO flag', expected: 'DEV_CONFIG_STATE', actual: hex(value) });
+    }
+    await this.#config(reader);
+    if (reader.available === 0 && !(await reader.fill())) return;
+    const expected = 'the end of the packet';
+    throw reader.bad({ at: reader.offset, field: 'device state', expected, actual: 'more bytes' });
   }
 
   /** Resolves once the device has everything and has prepared what it announced. Throws what the device threw. */
@@ -121,16 +144,27 @@ export class VfioLoad {
     this.#ledger.add(this.id, 'load', startMs, this.#clock.nowMs());
   }
 
-  /** A load that failed: only a reset ends a resuming session. */
+  /** A load that failed: only a reset ends a resuming session, or ERROR, into which incomplete state leads. */
   async cleanup(): Promise<void> {
     await this.#writing;
-    if ((await this.#port.state()) === 'resuming') await this.#port.reset();
+    if (['resuming', 'error'].includes(await this.#port.state())) await this.#port.reset();
     await this.#port.setState('stop');
   }
 
   async #written(): Promise<void> {
     await this.#writing;
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #config(reader: StreamReader): Promise<void> {
+    await this.#loadConfig(reader);
+    await this.#end(reader, 'END_OF_STATE after DEV_CONFIG_STATE');
+  }
+
+  #configHere(reader: StreamReader, at: number): Error {
+    const expected = 'no DEV_CONFIG_STATE: it comes over a multifd channel';
+    const hint = 'set x-migration-multifd-transfer the same on both sides';
+    return reader.bad({ at, field: 'VFIO flag', expected, actual: 'one', hint });
   }
 
   async #end(reader: StreamReader, field: string): Promise<void> {
@@ -163,13 +197,13 @@ export class VfioLoad {
   }
 
   /** Hands over a chunk at once: the device's thread keeps the order, and need not wait for ours. */
-  #write(bytes: Uint8Array<ArrayBuffer>): void {
+  #write(bytes: Uint8Array): void {
     this.#firstWriteMs ??= this.#clock.nowMs();
     const count = bytes.length;
     this.#aheadBytes += count;
     const taken = this.#port.write(bytes).then(
       ({ tookMs, bytes: back }) => {
-        this.#spare.push(back.buffer);
+        if (back.buffer instanceof ArrayBuffer) this.#spare.push(back.buffer);
         const endMs = this.#clock.nowMs();
         this.loadRate.add(count, tookMs);
         if (this.#isSwitchover) this.#ledger.add(this.id, 'load', endMs - tookMs, endMs);

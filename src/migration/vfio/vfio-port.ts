@@ -13,10 +13,13 @@ export interface VfioPort {
   state(): Promise<VfioState>;
   precopyInfo(): Promise<PrecopyInfo>;
   stopCopyBytes(): Promise<number>;
-  /** Reads asked for at once keep their order. `spare` moves, to be filled again. */
-  read(maxBytes: number, spare?: ArrayBuffer): Promise<VfioRead>;
-  /** `bytes` have a buffer of their own, which moves and comes back. Writes asked for at once keep their order. */
-  write(bytes: Uint8Array<ArrayBuffer>): Promise<VfioWritten>;
+  /** Reads asked for at once keep their order. `spare` moves, or is shared, to be filled. */
+  read(maxBytes: number, spare?: ArrayBufferLike): Promise<VfioRead>;
+  /**
+   * `bytes` have a buffer of their own, which moves and comes back, or shared memory. Writes asked for at once keep their
+   * order.
+   */
+  write(bytes: Uint8Array): Promise<VfioWritten>;
   ready(): Promise<unknown>;
   reset(): Promise<unknown>;
 }

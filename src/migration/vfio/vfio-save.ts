@@ -15,6 +15,7 @@ import type { StreamFraming } from '../savevm.ts';
 import type { ByteSink } from '../transport/channel.ts';
 import type { SourceAck } from './switchover-ack.ts';
 import { trustedBytes, type VfioPort } from './vfio-port.ts';
+import { type StateChannels, VfioTransfer } from './vfio-transfer.ts';
 
 /** How many reads a device is asked for at once, so that it need not wait for the wire after each (chunks). */
 const READS_AHEAD = 4;
@@ -46,6 +47,7 @@ export class VfioSave {
   #isInitSent = false;
   #transferred = 0;
   #sendingMs = 0;
+  readonly #transfer: VfioTransfer | undefined;
 
   constructor(deps: {
     id: string;
@@ -58,6 +60,8 @@ export class VfioSave {
     ack: SourceAck;
     ledger: LedgerRecorder;
     clock: Clock;
+    /** Where its last data and its ordinary state go instead of the main channel, with its number there. */
+    over?: { readonly channels: StateChannels; readonly device: number } | undefined;
   }) {
     this.id = deps.id;
     this.idstr = deps.idstr;
@@ -69,11 +73,18 @@ export class VfioSave {
     this.#ack = deps.ack;
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
+    const onRead = (bytes: number, tookMs: number) => this.saveRate.add(bytes, tookMs);
+    this.#transfer = deps.over === undefined ? undefined : new VfioTransfer({ ...deps, ...deps.over, onRead });
+  }
+
+  /** Whether its last data and its ordinary state go over multifd channels. */
+  get isOverChannels(): boolean {
+    return this.#transfer !== undefined;
   }
 
   /** Payload bytes sent so far, for query-migrate's `vfio.transferred`. */
   get transferred(): number {
-    return this.#transferred;
+    return this.#transferred + (this.#transfer?.transferred ?? 0);
   }
 
   /** How long the wire took for them (ms). */
@@ -139,8 +150,18 @@ export class VfioSave {
     return this.#stopCopyBytes;
   }
 
+  /** The guest stands still: sends what goes over multifd channels, `config` last. */
+  async transfer(config: Promise<Uint8Array>): Promise<void> {
+    this.#isInPrecopy = false;
+    await this.#transfer?.send(config);
+  }
+
   /** SECTION_END, the guest stands still: everything the device still has. */
   async complete(): Promise<void> {
+    if (this.#transfer !== undefined) {
+      await this.#sink.write(this.#framing.partHeader('SECTION_END', this.sectionId));
+      return this.#nothing();
+    }
     const state = await this.#port.state();
     this.#isInPrecopy = false;
     const askedMs = this.#clock.nowMs();
@@ -172,6 +193,7 @@ export class VfioSave {
   async saveState(config: Uint8Array): Promise<void> {
     const section = { id: this.sectionId, idstr: this.idstr, instanceId: this.instanceId };
     await this.#sink.write(this.#framing.sectionHeader('SECTION_FULL', { ...section, version: VFIO_SECTION_VERSION }));
+    if (this.#transfer !== undefined) return this.#nothing();
     await this.#sink.write(flags('DEV_CONFIG_STATE'));
     await this.#sink.write(config);
     await this.#sink.write(flags('END_OF_STATE'));
@@ -221,7 +243,13 @@ export class VfioSave {
     this.#isInitSent = false;
   }
 
-  async #data(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  /** A section whose contents went elsewhere. */
+  async #nothing(): Promise<void> {
+    await this.#sink.write(flags('END_OF_STATE'));
+    await this.#footer();
+  }
+
+  async #data(bytes: Uint8Array): Promise<void> {
     if (bytes.length === 0) return;
     const startMs = this.#clock.nowMs();
     await this.#sink.write(new ByteWriter().u64(VFIO_FLAG.DEV_DATA_STATE).u64(BigInt(bytes.length)).take());
@@ -229,7 +257,8 @@ export class VfioSave {
     this.#sendingMs += this.#clock.nowMs() - startMs;
     this.#transferred += bytes.length;
     // Used again: fresh memory for every chunk would cost page faults, and the garbage collector more than all else.
-    if (bytes.buffer.byteLength === VFIO_DATA_BYTES) this.#spare.push(bytes.buffer);
+    const { buffer } = bytes;
+    if (buffer instanceof ArrayBuffer && buffer.byteLength === VFIO_DATA_BYTES) this.#spare.push(buffer);
   }
 
   async #footer(): Promise<void> {

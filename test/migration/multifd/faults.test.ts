@@ -175,14 +175,15 @@ describe('a source', () => {
       level: 0,
       detectZero: false,
       oldLayout: false,
+      devices: 0,
       stallMs: 20,
       threads,
       signal: new AbortController().signal,
     });
     const sending = async () => {
+      const list = new Uint32Array(128);
       for (let page = 0; page < block.pageCount; page += 128) {
-        const { list, publish } = await channels.claim();
-        publish(0, block.takeList(page, 128, list));
+        await channels.sendPages(0, list, block.takeList(page, 128, list));
       }
       await channels.sync();
     };

@@ -1,13 +1,13 @@
 /**
  * Recorded multifd streams, cut anywhere and with single bytes changed: an error of ours that says where, or a load;
  * never a crash, a hang, or memory that stays. Some hundreds of each by default; with SWITCHOVER_HOSTILE=full every cut
- * and 10,000 changes of each, which takes minutes.
+ * and 10,000 changes of each, which takes minutes; SWITCHOVER_HOSTILE=full:3/20 is the third of twenty parts of that.
  */
 
 import { describe, expect, test } from 'vitest';
-import { isHarnessError } from '../../../src/base/errors.ts';
 import type { MultifdMethod } from '../../../src/migration/multifd/compression.ts';
 import { MULTIFD_HELLO, RAM_PACKET_BYTES } from '../../../src/wire/multifd.ts';
+import { changed, EXTENT, loadAll } from '../../support/hostile-loading.ts';
 import { MultifdLoadingMachine } from '../../support/multifd-loading.ts';
 import { packetsOf, recordedMultifd } from '../../support/multifd-streams.ts';
 import { recordedStream } from '../../support/recorded-stream.ts';
@@ -15,42 +15,6 @@ import { seeded } from '../../support/seeded.ts';
 
 const RAM = recordedStream('none-4m.ram.zz');
 const METHODS: readonly MultifdMethod[] = ['none', 'zlib', 'zstd'];
-const FULL = process.env['SWITCHOVER_HOSTILE'] === 'full';
-const CORRUPTIONS = FULL ? 10_000 : 300;
-/** One of so many cuts is tried. */
-const CUTS_SHARE = FULL ? 1 : 150;
-const LONG_MS = FULL ? 1_200_000 : 60_000;
-const SLOW_MS = 2000;
-const GROWTH_BYTES = 128 << 20;
-
-/** Loads again and again; how it went, and what it cost. */
-async function loadAll(
-  machine: MultifdLoadingMachine,
-  variants: Iterable<{ name: string; connections: readonly Uint8Array[] }>,
-): Promise<{ loaded: string[]; foreign: unknown[]; refused: number }> {
-  const result = { loaded: [] as string[], foreign: [] as unknown[], refused: 0 };
-  let slowestMs = 0;
-  let rssAtStart = 0;
-  let loads = 0;
-  for (const { name, connections } of variants) {
-    if (loads === 500) rssAtStart = process.memoryUsage().rss;
-    loads += 1;
-    const startMs = performance.now();
-    const error = await machine.load(connections);
-    slowestMs = Math.max(slowestMs, performance.now() - startMs);
-    if (error === undefined) result.loaded.push(name);
-    else if (isHarnessError(error)) result.refused += 1;
-    else result.foreign.push({ name, error });
-  }
-  expect(slowestMs).toBeLessThan(SLOW_MS);
-  if (rssAtStart > 0) expect(process.memoryUsage().rss - rssAtStart).toBeLessThan(GROWTH_BYTES);
-  return result;
-}
-
-/** The connections with connection `index` changed. */
-function changed(connections: readonly Uint8Array[], index: number, bytes: Uint8Array): Uint8Array[] {
-  return connections.map((original, at) => (at === index ? bytes : original));
-}
 
 describe.for(METHODS)('recorded with compression %s', (method) => {
   const { main, channels } = recordedMultifd(method);
@@ -64,12 +28,12 @@ describe.for(METHODS)('recorded with compression %s', (method) => {
     expect(Buffer.compare(machine.ram.bytes, RAM)).toBe(0);
   });
 
-  test('every cut in a channel before its last SYNC ends is an error', { timeout: LONG_MS }, async () => {
+  test('every cut in a channel before its last SYNC ends is an error', { timeout: EXTENT.longMs }, async () => {
     const machine = new MultifdLoadingMachine({ ramBytes: RAM.length, method });
     const below = seeded(1);
     function* cuts() {
       for (const [index, channel] of channels.entries()) {
-        for (let cut = below(CUTS_SHARE); cut < channel.length; cut += 1 + below(2 * CUTS_SHARE - 1)) {
+        for (let cut = below(EXTENT.cutsShare); cut < channel.length; cut += 1 + below(2 * EXTENT.cutsShare - 1)) {
           const cutConnections = changed(connections, index + 1, channel.subarray(0, cut));
           yield { name: `channel ${index} at ${cut}`, connections: cutConnections };
         }
@@ -78,7 +42,7 @@ describe.for(METHODS)('recorded with compression %s', (method) => {
     const { loaded, foreign, refused } = await loadAll(machine, cuts());
     expect(foreign).toEqual([]);
     expect(loaded).toEqual([]);
-    expect(refused).toBeGreaterThan(FULL ? 30_000 : 100);
+    expect(refused).toBeGreaterThan(EXTENT.isFull ? 25_000 / EXTENT.parts : 100);
   });
 
   test('every cut of the main channel before EOF is an error', async () => {
@@ -88,17 +52,17 @@ describe.for(METHODS)('recorded with compression %s', (method) => {
     const cuts = Array.from({ length: eofAt + 1 }, (_, cut) => ({
       name: `main at ${cut}`,
       connections: changed(connections, 0, main.subarray(0, cut)),
-    })).filter((_, cut) => FULL || cut % 7 === 0 || cut === eofAt);
+    })).filter((_, cut) => EXTENT.isFull || cut % 7 === 0 || cut === eofAt);
     const { loaded, foreign } = await loadAll(machine, cuts);
     expect(foreign).toEqual([]);
     expect(loaded).toEqual([]);
   });
 
-  test('corrupted bytes are errors or other RAM, and cost no memory', { timeout: LONG_MS }, async () => {
+  test('corrupted bytes are errors or other RAM, and cost no memory', { timeout: EXTENT.longMs }, async () => {
     const machine = new MultifdLoadingMachine({ ramBytes: RAM.length, method });
     const below = seeded(main.length);
     function* corruptions() {
-      for (let n = 0; n < CORRUPTIONS; n++) {
+      for (let n = 0; n < EXTENT.corruptions; n++) {
         const index = below(connections.length);
         const bytes = connections[index]!.slice();
         const at = place(bytes, headers[index], below);
@@ -110,7 +74,7 @@ describe.for(METHODS)('recorded with compression %s', (method) => {
     const { loaded, foreign, refused } = await loadAll(machine, corruptions());
     expect(foreign).toEqual([]);
     expect(loaded.length).toBeGreaterThan(0);
-    expect(refused).toBeGreaterThan(CORRUPTIONS / 6);
+    expect(refused).toBeGreaterThan(EXTENT.corruptions / 10 / EXTENT.parts);
   });
 });
 

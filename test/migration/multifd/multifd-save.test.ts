@@ -13,11 +13,10 @@ import { RamLoader } from '../../../src/migration/ram/ram-load.ts';
 import { StreamReader, stagingBuffer } from '../../../src/migration/transport/stream-reader.ts';
 import type { Segments } from '../../../src/threads/segments.ts';
 import { Tally } from '../../../src/threads/tally.ts';
-import { PACKET_PAGES } from '../../../src/wire/multifd.ts';
 import { PAGE_SIZE } from '../../../src/wire/ram.ts';
 import { memoryChannel } from '../../support/multifd-loading.ts';
 import { seeded } from '../../support/seeded.ts';
-import { MemorySink } from '../../support/stream-loading.ts';
+import { MemorySink, noIntake } from '../../support/stream-loading.ts';
 
 const PAGES = 300;
 const RUNS = process.env['SWITCHOVER_HOSTILE'] === 'full' ? 200 : 6;
@@ -55,18 +54,14 @@ class RecordedChannels implements PageChannels {
     );
   }
 
-  async claim() {
-    const list = new Uint32Array(PACKET_PAGES);
-    return {
-      list,
-      publish: (blockIndex: number, count: number) => {
-        const channel = this.#choose();
-        const writer = this.#writers[channel]!;
-        this.#keep(channel, writer.pages(blockIndex, list, count));
-        this.#normalPages += writer.normalPages;
-        this.#zeroPages += writer.zeroPages;
-      },
-    };
+  async room(): Promise<void> {}
+
+  async sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void> {
+    const channel = this.#choose();
+    const writer = this.#writers[channel]!;
+    this.#keep(channel, writer.pages(blockIndex, list, count));
+    this.#normalPages += writer.normalPages;
+    this.#zeroPages += writer.zeroPages;
   }
 
   async progress(): Promise<void> {}
@@ -146,6 +141,7 @@ async function load(block: RamBlock, setting: Setting, sent: { main: Buffer[]; c
     blocks: [block.share],
     method: setting.method,
     threads: new ChannelThreads(), // memory needs none
+    intake: noIntake(),
     flushEachSection: setting.flushEachSection,
   });
   try {

@@ -10,6 +10,7 @@ import { SourceAck } from '../../../src/migration/vfio/switchover-ack.ts';
 import { VfioLoad } from '../../../src/migration/vfio/vfio-load.ts';
 import type { VfioPort } from '../../../src/migration/vfio/vfio-port.ts';
 import { VfioSave } from '../../../src/migration/vfio/vfio-save.ts';
+import type { StateChannels } from '../../../src/migration/vfio/vfio-transfer.ts';
 import type { VfioState } from '../../../src/wire/vfio.ts';
 import { MemorySink, memorySource } from '../../support/stream-loading.ts';
 
@@ -79,7 +80,11 @@ class ScriptedPort implements VfioPort {
   }
 }
 
-function saver(port: ScriptedPort, ack = new SourceAck({ mode: 'legacy', isOn: true })) {
+function saver(
+  port: ScriptedPort,
+  ack = new SourceAck({ mode: 'legacy', isOn: true }),
+  over?: { channels: StateChannels; device: number },
+) {
   const sink = new MemorySink();
   const save = new VfioSave({
     id: 'v0',
@@ -92,6 +97,7 @@ function saver(port: ScriptedPort, ack = new SourceAck({ mode: 'legacy', isOn: t
     ack,
     ledger: new LedgerRecorder(),
     clock: new ManualClock(),
+    over,
   });
   return { save, sink, ack };
 }
@@ -215,6 +221,71 @@ describe('the source', () => {
   });
 });
 
+/** Keeps what it is to send, as text. */
+class KeptChannels implements StateChannels {
+  readonly sent: string[] = [];
+  readonly released: number[] = [];
+  readonly #slots: SharedArrayBuffer[] = [];
+
+  async claimSlot(device: number) {
+    expect(device).toBe(7);
+    const data = new SharedArrayBuffer(1 << 20);
+    return { slot: this.#slots.push(data) - 1, data };
+  }
+
+  async sendState(slot: number, packet: Parameters<StateChannels['sendState']>[1]): Promise<void> {
+    const { idstr, instanceId, index, isConfig, byteLength } = packet;
+    const state = Buffer.from(this.#slots[slot]!, 0, byteLength).toString('hex');
+    this.sent.push(`${idstr} ${instanceId} ${index} ${isConfig ? 'config' : 'data'} ${state}`);
+  }
+
+  releaseSlot(slot: number): void {
+    this.released.push(slot);
+  }
+}
+
+describe('the source, over multifd channels', () => {
+  test('sends the last data and CONFIG as packets, and sections with nothing but END', async () => {
+    const port = new ScriptedPort(['0102', '03', 'end']);
+    const channels = new KeptChannels();
+    const { save, sink } = saver(port, undefined, { channels, device: 7 });
+    await save.setup(false);
+    const before = sink.bytes().length;
+    await save.transfer(Promise.resolve(new Uint8Array([0xc0, 0xc1])));
+    await save.complete();
+    await save.saveState(new Uint8Array([0xc0, 0xc1]));
+    expect(channels.sent).toEqual([
+      '0000:00:02.0/vfio 0 0 data 0102',
+      '0000:00:02.0/vfio 0 1 data 03',
+      `0000:00:02.0/vfio 0 2 config ${CONFIG}c0c1${END}`,
+    ]);
+    expect(channels.released).toEqual([2]); // what was asked for in vain
+    const sections = `03 00000004 ${END} ${FOOTER} 04 00000004 ${IDSTR} 00000000 00000001 ${END} ${FOOTER}`;
+    expect(written(sink).slice(2 * before)).toBe(plain(sections));
+    expect(save.transferred).toBe(2 + 1 + 18 + 3 * 12);
+    expect(port.states).toEqual(['stop-copy', 'stop']);
+  });
+
+  test('keeps precopy data on the main channel', async () => {
+    const channels = new KeptChannels();
+    const { save, sink } = saver(new ScriptedPort(['aabb']), undefined, { channels, device: 7 });
+    await save.setup(true);
+    const before = sink.bytes().length;
+    await save.iterate();
+    expect(written(sink).slice(2 * before)).toBe(plain(`${PART} ${DATA} 0000000000000002 aabb ${END} ${FOOTER}`));
+    expect(channels.sent).toEqual([]);
+  });
+
+  test('refuses an ordinary state that does not fit into a packet', async () => {
+    const { save } = saver(new ScriptedPort(['end']), undefined, { channels: new KeptChannels(), device: 7 });
+    await save.setup(false);
+    await expect(save.transfer(Promise.resolve(new Uint8Array(1 << 20)))).rejects.toMatchObject({
+      code: 'vfio/transfer',
+      details: { device: 'v0' },
+    });
+  });
+});
+
 function loader(port: ScriptedPort) {
   const heard: string[] = [];
   const load = new VfioLoad({
@@ -227,6 +298,7 @@ function loader(port: ScriptedPort) {
       heard.push(Buffer.from(await reader.bytes(2, 'config')).toString('hex'));
     },
     onFailure: () => undefined,
+    isOverChannels: false,
   });
   const feed = async (hex: string) => {
     const reader = new StreamReader(memorySource(Buffer.from(plain(hex), 'hex')));

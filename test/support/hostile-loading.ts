@@ -1,0 +1,55 @@
+/** Loads hostile variants of a stream one after the other, with an eye on time and memory; how many is the environment's. */
+
+import { expect } from 'vitest';
+import { isHarnessError } from '../../src/base/errors.ts';
+import type { MultifdLoadingMachine } from './multifd-loading.ts';
+
+const [EXTENT_NAME = '', PART = '1/1'] = (process.env['SWITCHOVER_HOSTILE'] ?? '').split(':');
+const [PART_NUMBER = 1, PARTS = 1] = PART.split('/').map(Number);
+const IS_FULL = EXTENT_NAME === 'full';
+const SLOW_MS = 2000;
+const GROWTH_BYTES = 128 << 20;
+/** Loads after which memory has got to its usual size. */
+const WARM_LOADS = 500;
+
+/** How much is tried: with SWITCHOVER_HOSTILE=full everything, with full:3/20 the third of twenty parts of it. */
+export const EXTENT = {
+  isFull: IS_FULL,
+  parts: PARTS,
+  corruptions: IS_FULL ? 10_000 : 300,
+  /** One of so many cuts is tried. */
+  cutsShare: IS_FULL ? 1 : 150,
+  longMs: IS_FULL ? 1_200_000 : 60_000,
+} as const;
+
+/** Loads again and again. Errors of ours are counted, other errors and what loaded are listed. */
+export async function loadAll(
+  machine: MultifdLoadingMachine,
+  variants: Iterable<{ name: string; connections: readonly Uint8Array[] }>,
+): Promise<{ loaded: string[]; foreign: unknown[]; refused: number }> {
+  const result = { loaded: [] as string[], foreign: [] as unknown[], refused: 0 };
+  let slowestMs = 0;
+  let rssAtStart = 0;
+  let loads = 0;
+  let count = 0;
+  for (const { name, connections } of variants) {
+    count += 1;
+    if (count % PARTS !== PART_NUMBER % PARTS) continue;
+    if (loads === WARM_LOADS) rssAtStart = process.memoryUsage().rss;
+    loads += 1;
+    const startMs = performance.now();
+    const error = await machine.load(connections);
+    slowestMs = Math.max(slowestMs, performance.now() - startMs);
+    if (error === undefined) result.loaded.push(name);
+    else if (isHarnessError(error)) result.refused += 1;
+    else result.foreign.push({ name, error });
+  }
+  expect(slowestMs).toBeLessThan(SLOW_MS);
+  if (rssAtStart > 0) expect(process.memoryUsage().rss - rssAtStart).toBeLessThan(GROWTH_BYTES);
+  return result;
+}
+
+/** The connections with connection `index` changed. */
+export function changed(connections: readonly Uint8Array[], index: number, bytes: Uint8Array): Uint8Array[] {
+  return connections.map((original, at) => (at === index ? bytes : original));
+}

@@ -134,6 +134,7 @@ export const ERRORS = {
     'environment',
     (d) => `RAM block '${d.ramBlock}' of ${d.length} bytes is larger than this Node can share (${d.maximum} bytes)`,
   ),
+  'ram/file': row<{ path: string; why: string }>('environment', (d) => `the file '${d.path}' cannot be RAM: ${d.why}`),
   'thread/failed': row<{ thread: string; why: string }>('migration', (d) => `thread '${d.thread}' failed: ${d.why}`),
   'thread/timeout': row<{ thread: string; request: string; waitedMs: number }>(
     'migration',

@@ -5,6 +5,7 @@
 
 import { HarnessError } from '../base/errors.ts';
 import { parseSize } from '../base/units.ts';
+import { MEMORY_BACKEND_TYPES } from '../migration/objects/memory-backend.ts';
 import { type KeyValues, parseOnOff } from './key-value-list.ts';
 import { type DeviceOption, VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
@@ -138,11 +139,9 @@ function finish(draft: VmDraft): VmOptions {
 /** The size of the backend that the machine is to have as RAM. */
 function memoryBackendBytes({ objects }: VmDraft, id: string): number {
   const backend = objects.find((values) => values.get('id') === id);
-  const type = backend?.get('qom-type');
-  if (type === 'memory-backend-ram') {
-    return parseSize(backend?.get('size') ?? '', `-object ${type}: size`);
-  }
-  throw bad('-machine memory-backend', 'the id of an -object memory-backend-ram', `'${id}'`);
+  const type = MEMORY_BACKEND_TYPES.find((known) => known === backend?.get('qom-type'));
+  if (type === undefined) throw bad('-machine memory-backend', 'the id of an -object memory-backend-…', `'${id}'`);
+  return parseSize(backend?.get('size') ?? '', `-object ${type}: size`);
 }
 
 function acceptedOptions(): string {

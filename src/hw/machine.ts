@@ -10,6 +10,7 @@ import { type GuestOptions, guestRegion } from './guest/guest-options.ts';
 import type { GuestCheck } from './guest/guest-program.ts';
 import { Vcpu } from './guest/vcpu.ts';
 import { RamBlock } from './ram.ts';
+import type { RamFile } from './ram-file.ts';
 import { DEFAULT_RESOURCE_BYTES } from './vfio/resource-pool.ts';
 import { SharedTime } from './virtual-time.ts';
 
@@ -24,6 +25,8 @@ export interface RamLoaderOption {
 export interface MachineConfig {
   readonly ramBlockName: string;
   readonly ramBytes: number;
+  /** What RAM is in; absent for anonymous memory. */
+  readonly ramFile?: RamFile | undefined;
   readonly guests: readonly GuestOptions[];
   readonly loaders: readonly RamLoaderOption[];
   readonly devices: readonly DeviceConfig[];
@@ -44,10 +47,13 @@ export class Machine {
   readonly #vcpus: Promise<readonly Vcpu[]>;
   readonly #devices: Promise<DeviceSet>;
 
-  /** Throws `option/bad-value` for a guest region or a loader file that does not fit into RAM or cannot be read. */
+  /**
+   * Throws `option/bad-value` for a guest region or a loader file that does not fit into RAM or cannot be read, and what
+   * `RamBlock.create` throws.
+   */
   constructor(config: MachineConfig) {
     for (const guest of config.guests) guestRegion(guest, config.ramBytes);
-    this.ram = RamBlock.create({ name: config.ramBlockName, length: config.ramBytes });
+    this.ram = RamBlock.create({ name: config.ramBlockName, length: config.ramBytes, file: config.ramFile });
     for (const loader of config.loaders) this.#load(loader);
     this.guests = config.guests;
     const { ram } = this;

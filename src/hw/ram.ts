@@ -7,12 +7,13 @@
 
 import { readSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
-import { HarnessError } from '../base/errors.ts';
+import { HarnessError, isHarnessError } from '../base/errors.ts';
 import { loadKernel } from '../threads/kernel.ts';
 import type { BitmapKernel, PagesKernel } from '../threads/kernel-exports.ts';
 import { IOV_MAX, native } from '../threads/native.ts';
 import type { GatherList } from '../threads/segments.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
+import { attachRamFile, type RamFile } from './ram-file.ts';
 
 const WASM_PAGE = 65_536;
 const MAX_PAGES_32 = 65_536;
@@ -81,6 +82,8 @@ export class RamBlock {
   readonly name: string;
   readonly length: number;
   readonly pageCount: number;
+  /** True when it is a file that other processes may have as their RAM as well. */
+  readonly isSharedFile: boolean;
   /** All bytes of the block. Reading is free; writing must go through the methods so that it is marked. */
   readonly bytes: Uint8Array;
 
@@ -102,11 +105,11 @@ export class RamBlock {
   #pendingPages = 0;
 
   /**
-   * Allocates a block of `length` bytes (a multiple of 4 KiB), all zero and never written.
-   * Throws `ram/too-large` above MAX_RAM_BLOCK_BYTES or when the address space is not to be had.
+   * Allocates a block of `length` bytes (a multiple of 4 KiB), all zero and never written, or with a file's content.
+   * Throws `ram/too-large` above MAX_RAM_BLOCK_BYTES or when the address space is not to be had, and `ram/file`.
    */
-  static create(options: { name: string; length: number }): RamBlock {
-    const { name, length } = options;
+  static create(options: { name: string; length: number; file?: RamFile | undefined }): RamBlock {
+    const { name, length, file } = options;
     assert(
       length > 0 && length % PAGE_SIZE === 0,
       `RAM block '${name}' must be a positive multiple of ${PAGE_SIZE} bytes`,
@@ -120,14 +123,29 @@ export class RamBlock {
     try {
       const memory = sharedMemory(wasmPages, address);
       const bitmaps = sharedMemory(bitmapPages, 'i32');
-      native?.adviseHugePages(new Uint8Array(memory.buffer, 0, length));
-      return new RamBlock({ name, length, memory, address, bitmaps, dirtyOffset: 0, writtenOffset: bitmapBytes * 2 });
+      const bytes = new Uint8Array(memory.buffer, 0, length);
+      if (file === undefined) native?.adviseHugePages(bytes);
+      else attachRamFile(bytes, file);
+      const share: RamShare = {
+        name,
+        length,
+        memory,
+        address,
+        bitmaps,
+        dirtyOffset: 0,
+        writtenOffset: bitmapBytes * 2,
+      };
+      const block = new RamBlock(share, file?.share === true);
+      if (file !== undefined) block.markLoaded(0, block.pageCount);
+      return block;
     } catch (cause) {
+      if (isHarnessError(cause)) throw cause;
       throw new HarnessError('ram/too-large', { ramBlock: name, length, maximum: MAX_RAM_BLOCK_BYTES }, { cause });
     }
   }
 
-  private constructor(share: RamShare) {
+  private constructor(share: RamShare, isSharedFile: boolean) {
+    this.isSharedFile = isSharedFile;
     this.share = share;
     this.name = share.name;
     this.length = share.length;

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.ts';
+import type { RamBlock } from '../hw/ram.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { DestinationMachine } from './destination.ts';
 import type { DestinationDevice } from './device-sections.ts';
@@ -70,7 +71,7 @@ export async function openIncomingPath(deps: {
   const channels = await ReceivingChannels.start({
     arrivals: arrivals.channels,
     uri,
-    blocks: machine.ramBlocks.map((block) => block.share),
+    blocks: arriving(machine.ramBlocks, options).map((block) => block.share),
     method: options.multifd.compression,
     threads,
     intake,
@@ -86,6 +87,11 @@ export async function openIncomingPath(deps: {
     guard: (work) => Promise.race([work, channels.failure, intake.failure]),
     close: () => channels.close(),
   };
+}
+
+/** Blocks that have pages in the stream. */
+function arriving(blocks: readonly RamBlock[], { capabilities }: MigrationOptionsSnapshot): readonly RamBlock[] {
+  return capabilities['x-ignore-shared'] ? blocks.filter((block) => !block.isSharedFile) : blocks;
 }
 
 async function openMappedFile(channel: Channel, options: MigrationOptionsSnapshot): Promise<MappedFile | undefined> {

@@ -81,6 +81,7 @@ export class StreamLoader {
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, {
       sync: deps.channels,
       mapped: deps.mapped,
+      ignoreShared: deps.options.capabilities['x-ignore-shared'],
     });
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
@@ -345,7 +346,9 @@ export class StreamLoader {
   async #package(bytes: Uint8Array, offset: number): Promise<void> {
     this.#packageStaging ??= stagingBuffer();
     const nested = new StreamReader(bytesSource(bytes), { staging: this.#packageStaging, offset });
-    this.#packageRam = new RamLoader(nested, this.#machine.ramBlocks);
+    this.#packageRam = new RamLoader(nested, this.#machine.ramBlocks, {
+      ignoreShared: this.#options.capabilities['x-ignore-shared'],
+    });
     try {
       await this.#elements(nested);
     } catch (cause) {

@@ -56,13 +56,14 @@ export async function openRamPath(deps: {
   const { machine, options, address, channel, threads, tls, signal } = deps;
   const { sink, file } = channel;
   const detection = options.zeroPageDetection;
+  const ignoreShared = options.capabilities['x-ignore-shared'];
   if (options.capabilities['mapped-ram'] && file !== undefined) {
     const pages = await PageFiles.forChannels(file, options);
     const detectZero = detection !== 'none';
     return {
       ...NO_RATES,
       stateChannels: undefined,
-      sender: new MappedRamSaver({ blocks: machine.ramBlocks, sink, file, pages, detectZero }),
+      sender: new MappedRamSaver({ blocks: machine.ramBlocks, sink, file, pages, detectZero, ignoreShared }),
       counters: () => ({ ...NO_CHANNELS, multifdBytes: pages.bytesWritten }),
       destroy: () => pages.close(),
     };
@@ -96,6 +97,7 @@ export async function openRamPath(deps: {
     channels,
     detectZeroHere: detection === 'legacy' || (detection === 'multifd' && oldStyle),
     flushEachSection: oldStyle,
+    ignoreShared,
   });
   const zeroCopy = options.capabilities['zero-copy-send'];
   return {
@@ -120,11 +122,13 @@ function mainChannelPath(deps: {
 }): RamPath {
   const { machine, options, sink } = deps;
   const detectZero = options.zeroPageDetection !== 'none';
+  const ignoreShared = options.capabilities['x-ignore-shared'];
   if (!options.capabilities.xbzrle) {
-    return { ...MAIN_CHANNEL_ONLY, ...NO_RATES, sender: new RamSaver({ blocks: machine.ramBlocks, sink, detectZero }) };
+    const sender = new RamSaver({ blocks: machine.ramBlocks, sink, detectZero, ignoreShared });
+    return { ...MAIN_CHANNEL_ONLY, ...NO_RATES, sender };
   }
   const cacheBytes = options.xbzrleCacheBytes;
-  const sender = new XbzrleRamSaver({ blocks: machine.ramBlocks, sink, detectZero, cacheBytes });
+  const sender = new XbzrleRamSaver({ blocks: machine.ramBlocks, sink, detectZero, cacheBytes, ignoreShared });
   const rates = new XbzrleRates(sender.counters);
   return {
     ...MAIN_CHANNEL_ONLY,

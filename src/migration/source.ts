@@ -71,6 +71,8 @@ export class SourceMigration {
   #returnPath: SourceReturnPath | undefined;
   #permit: PromiseWithResolvers<void> | undefined;
   #stopped = false;
+  /** Of a guest that was stopped before the setup. */
+  #stoppedState: VmState | undefined;
   /** When the guest stood still. */
   #stoppedMs = 0;
   #error: Error | undefined;
@@ -145,6 +147,8 @@ export class SourceMigration {
   async run(): Promise<void> {
     const startMs = this.#clock.nowMs();
     try {
+      // For a restart nothing is gained by a guest that runs on.
+      if (this.#options.mode === 'cpr-reboot') this.#stoppedState = await this.#stopGuest();
       await this.#setup(startMs);
       await this.#iterate();
       const state = await this.#switchover();
@@ -336,12 +340,7 @@ export class SourceMigration {
     this.#enter('switchover');
     this.#ack.decide();
     await this.#sections!.pendingExact(); // a device that asks for another ack by now has asked too late
-    this.#stats.downtimeStarts();
-    this.#stopped = true;
-    const startMs = this.#clock.nowMs();
-    const state = await this.#machine.stopForSwitchover();
-    this.#stoppedMs = this.#clock.nowMs();
-    this.#ledger.add('machine', 'stop', startMs, this.#stoppedMs);
+    const state = this.#stoppedState ?? (await this.#stopGuest());
     this.#goOn();
     if (this.#options.capabilities['pause-before-switchover']) {
       this.#permit = Promise.withResolvers();
@@ -351,6 +350,17 @@ export class SourceMigration {
     }
     this.#goOn();
     this.#status.move('device');
+    return state;
+  }
+
+  /** The guest stands still from here on, until the end or a failure. */
+  async #stopGuest(): Promise<VmState> {
+    this.#stats.downtimeStarts();
+    this.#stopped = true;
+    const startMs = this.#clock.nowMs();
+    const state = await this.#machine.stopForSwitchover();
+    this.#stoppedMs = this.#clock.nowMs();
+    this.#ledger.add('machine', 'stop', startMs, this.#stoppedMs);
     return state;
   }
 

@@ -13,6 +13,7 @@ import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
 import { native } from '../threads/native.ts';
 import { DestinationMigration } from './destination.ts';
+import { refuseMigrate, refuseSecondMigration } from './migrate-checks.ts';
 import { ChannelThreads } from './multifd/channel-threads.ts';
 import { ObjectRegistry } from './objects/object-registry.ts';
 import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
@@ -22,7 +23,7 @@ import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { clientTls, serverTls } from './tls.ts';
 import { type Address, addressOf } from './transport/address.ts';
-import { isBidirectional, refuseTransport } from './transport/transport.ts';
+import { refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 import { destinationDevice, sourceDevice } from './vm-devices.ts';
 
@@ -126,6 +127,7 @@ export class Vm implements VmControl {
     this.#machine = new Machine({
       ramBlockName: config.ramBlockName ?? 'ram',
       ramBytes: config.ramBytes,
+      ramFile: this.objects.find(config.ramBlockName ?? 'ram', 'memory-backend-file')?.file,
       guests: config.guests ?? [],
       loaders: config.loaders ?? [],
       devices: config.devices ?? [],
@@ -254,17 +256,13 @@ export class Vm implements VmControl {
 
   async migrate(args: MigrateArguments): Promise<void> {
     const address = addressOf(args);
-    refuseTransport(address, this.#options);
-    if (this.#options.isOn('return-path') && !isBidirectional(address)) {
-      throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
-    }
-    if (args.resume === true) throw refuse('Cannot resume if there is no paused migration');
-    this.#refuseSecondMigration();
-    if (this.#runState === 'inmigrate') throw refuse('Guest is waiting for an incoming migration');
-    if (this.#runState === 'postmigrate')
-      throw refuse("Can't migrate the vm that was paused due to previous migration");
+    refuseMigrate(address, args.resume === true, {
+      options: this.#options,
+      status: this.#outgoingStatus.current,
+      runState: this.#runState,
+    });
     await this.#outgoingWork; // the last one's clean-up; its status is final already
-    this.#refuseSecondMigration(); // another client may have waited as well
+    refuseSecondMigration(this.#outgoingStatus.current); // another client may have waited as well
     const outgoing = new SourceMigration({
       machine: this.#sourceMachine(),
       address,
@@ -293,10 +291,6 @@ export class Vm implements VmControl {
     if (!this.#options.isOn('multifd') || native === undefined) return;
     const end = this.#runState === 'inmigrate' ? 'multifd-receive' : 'multifd-send';
     this.#channelThreads.prepare(end, this.#options.snapshot().multifd.channels);
-  }
-
-  #refuseSecondMigration(): void {
-    if (isRunning(this.#outgoingStatus.current)) throw refuse("There's a migration process in progress");
   }
 
   async migrateIncoming(args: IncomingArguments): Promise<void> {

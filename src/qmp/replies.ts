@@ -1,5 +1,6 @@
 /** Replies of the queries that say what this program is, rather than how its machine fares (spec/control.md §5.1, §5.4). */
 
+import { MEMORY_BACKEND_TYPES } from '../migration/objects/memory-backend.ts';
 import { OBJECT_TYPE_NAMES, objectRow } from '../migration/objects/object-kinds.ts';
 import type { ObjectRegistry } from '../migration/objects/object-registry.ts';
 
@@ -64,7 +65,7 @@ export function typeList(options: { readonly implements?: string; readonly abstr
 
 /** query-memdev. What this program does not do with memory is as in QEMU when nobody asks for it. */
 export function memoryBackendList(objects: ObjectRegistry): object[] {
-  return objects.list('memory-backend-ram', 'memory-backend-file').map(({ id, object: { size, share } }) => ({
+  return objects.list(...MEMORY_BACKEND_TYPES).map(({ id, object: { size, share } }) => ({
     id,
     size,
     merge: true,

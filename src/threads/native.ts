@@ -11,6 +11,8 @@ export interface Native {
   adviseHugePages(view: Uint8Array): void;
   /** Gives the whole pages behind the view back to the system at once; they read as zero afterwards. */
   releasePages(view: Uint8Array): void;
+  /** Lays an open file, from its start, over the whole view, which begins at a page: both are the same bytes then. 0 or minus errno. */
+  mapShared(fd: number, view: Uint8Array): number;
   /** `writev(2)`: `iovAddress` points to `count` pairs of u64 (address, length). Returns bytes, or minus errno. */
   writev(fd: number, iovAddress: number, count: number): number;
   /** `readv(2)`, as writev; 0 is end of file. */
@@ -34,6 +36,9 @@ export const IOV_MAX = 1024;
 const SYSTEM_PAGE_BYTES = 4096;
 const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED_FIXED = 0x11;
+const MAP_FAILED = 2n ** 64n - 1n;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
@@ -72,6 +77,7 @@ function open(): Native | undefined {
 function bind(ffi: FfiModule): Native {
   const { functions } = ffi.dlopen(null, {
     madvise: { arguments: ['u64', 'u64', 'i32'], return: 'i32' },
+    mmap: { arguments: ['u64', 'u64', 'i32', 'i32', 'i32', 'i64'], return: 'u64' },
     writev: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
     readv: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
     setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
@@ -85,7 +91,12 @@ function bind(ffi: FfiModule): Native {
     return found;
   };
   const [madvise, writev, readv, setsockopt] = [call('madvise'), call('writev'), call('readv'), call('setsockopt')];
-  const [fcntl, shutdown, errnoLocation] = [call('fcntl'), call('shutdown'), call('__errno_location')];
+  const [mmap, fcntl, shutdown, errnoLocation] = [
+    call('mmap'),
+    call('fcntl'),
+    call('shutdown'),
+    call('__errno_location'),
+  ];
   const addressOf = (view: Uint8Array) => Number(ffi.getRawPointer(view));
   const orErrno = (result: number | bigint) =>
     Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
@@ -99,6 +110,11 @@ function bind(ffi: FfiModule): Native {
     },
     releasePages: (view) => {
       madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_DONTNEED);
+    },
+    mapShared: (fd, view) => {
+      const [start, bytes] = [BigInt(addressOf(view)), BigInt(view.byteLength)];
+      const mapped = BigInt(mmap(start, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0n));
+      return mapped === MAP_FAILED ? -ffi.getInt32(errnoLocation() as bigint, 0) : 0;
     },
     writev: (fd, iovAddress, count) => orErrno(writev(fd, BigInt(iovAddress), count)),
     readv: (fd, iovAddress, count) => orErrno(readv(fd, BigInt(iovAddress), count)),

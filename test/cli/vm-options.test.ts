@@ -115,17 +115,14 @@ test.each<[string[], string]>([
   [['-m', '64M,slots=2'], "-m: expected one of size, got 'slots'"],
   [['-M', 'q35'], "-machine: expected one of none, harness, got 'q35'"],
   [['-M', 'none,usb=on'], "-M: expected one of type, memory-backend, accel, suppress-vmdesc, resources, got 'usb'"],
-  [
-    ['-M', 'none,memory-backend=x'],
-    "-machine memory-backend: expected the id of an -object memory-backend-ram, got 'x'",
-  ],
+  [['-M', 'none,memory-backend=x'], "-machine memory-backend: expected the id of an -object memory-backend-…, got 'x'"],
   [
     ['-m', '1M', '-object', 'memory-backend-ram,id=m,size=2M', '-M', 'memory-backend=m'],
     "-m: expected the 2097152 bytes of memory backend 'm', got 1048576 bytes",
   ],
   [
     ['-object', 'iothread,id=m'],
-    '-object: expected guest-sweep, another guest-…, authz-simple, memory-backend-file, memory-backend-ram',
+    '-object: expected guest-sweep, another guest-…, authz-simple, memory-backend-file, memory-backend-memfd, memory-backend-ram',
   ],
   [['-smp', '0'], "-smp: expected a whole number from 1, got '0'"],
   [

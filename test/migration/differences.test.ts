@@ -51,12 +51,12 @@ test('an incoming migration that could not listen may be tried again', async () 
 test('a capability without a data path is refused with the reason, and stays off', () => {
   const options = new MigrationOptions();
   const without = CAPABILITY_NAMES.filter((name) => CAPABILITIES[name].dataPath !== true);
-  expect(without).toContain('x-ignore-shared');
+  expect(without).toContain('background-snapshot');
   expect(without).toContain('postcopy-ram');
   for (const capability of without) {
     expect(() => options.setCapabilities([{ capability, state: true }], IDLE_CONTEXT)).toThrow();
     expect(options.isOn(capability)).toBe(false);
   }
-  const set = () => options.setCapabilities([{ capability: 'x-ignore-shared', state: true }], IDLE_CONTEXT);
-  expect(set).toThrow("Capability 'x-ignore-shared' cannot be switched on: this build has no data path for it yet");
+  const set = () => options.setCapabilities([{ capability: 'x-colo', state: true }], IDLE_CONTEXT);
+  expect(set).toThrow("Capability 'x-colo' cannot be switched on: this build has no data path for it yet");
 });

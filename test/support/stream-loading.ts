@@ -70,11 +70,12 @@ export function noIntake(): StateIntake {
 /** One machine `none` that streams are loaded into. */
 export class LoadingMachine {
   readonly ram: RamBlock;
-  readonly #options = new MigrationOptions();
+  readonly #options: MigrationOptions;
   readonly #uuid: Uint8Array | undefined;
 
   /** `off` names properties as in `-global migration.NAME=off`. */
-  constructor(config: { ramBytes: number; off?: readonly string[]; uuid?: string }) {
+  constructor(config: { ramBytes: number; off?: readonly string[]; uuid?: string; options?: MigrationOptions }) {
+    this.#options = config.options ?? new MigrationOptions();
     this.ram = RamBlock.create({ name: 'ram', length: config.ramBytes });
     this.ram.markDirty(0, config.ramBytes);
     this.#options.setGlobals((config.off ?? []).map((name) => ({ name, text: 'off' })));

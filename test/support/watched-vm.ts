@@ -3,6 +3,7 @@
 import { type Logger, silentLogger } from '../../src/base/log.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import { parseGuestOption } from '../../src/hw/guest/guest-options.ts';
+import { ObjectRegistry } from '../../src/migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../src/migration/options/capabilities.ts';
 import { MigrationOptions } from '../../src/migration/options/options.ts';
 import { Vm, type VmConfig } from '../../src/migration/vm.ts';
@@ -28,6 +29,8 @@ export interface WatchedVmOptions {
   /** As after `-global migration.`. */
   readonly globals?: Readonly<Record<string, string>>;
   readonly parameters?: Readonly<Record<string, unknown>>;
+  /** RAM is in this file, as block `m`. */
+  readonly ramFile?: { readonly path: string; readonly share: boolean };
   /** Written over RAM from address 0 before anything runs. */
   readonly content?: Uint8Array;
 }
@@ -41,13 +44,20 @@ export class WatchedVm implements AsyncDisposable {
 
   /** Starts the machine; the guest runs and `incoming` is listened on once it resolves. */
   static async start(options: WatchedVmOptions = {}): Promise<WatchedVm> {
-    const { ramBytes = 1 << 20, machineType = 'none', guest, running = false, incoming, content } = options;
+    const { ramBytes = 1 << 20, machineType = 'none', guest, running = false, incoming, content, ramFile } = options;
     const migrationOptions = new MigrationOptions();
     const on = ['events', ...(options.capabilities ?? [])].map((capability) => ({ capability, state: true }));
     migrationOptions.setCapabilities(on, IDLE_CONTEXT);
     migrationOptions.setParameters(options.parameters ?? {});
     migrationOptions.setGlobals(Object.entries(options.globals ?? {}).map(([name, text]) => ({ name, text })));
+    const objects = new ObjectRegistry();
+    if (ramFile !== undefined) {
+      const { path, share } = ramFile;
+      objects.add({ 'qom-type': 'memory-backend-file', id: 'm', size: BigInt(ramBytes), 'mem-path': path, share });
+    }
     const config: VmConfig = {
+      objects,
+      ...(ramFile === undefined ? {} : { ramBlockName: 'm' }),
       machineType,
       ramBytes,
       startPaused: !running,

@@ -46,8 +46,9 @@ export class MultifdRamSaver extends RamSender {
     detectZeroHere: boolean;
     /** The style of machine types up to 8.0: every section's end marker counts as sync record. */
     flushEachSection: boolean;
+    ignoreShared: boolean;
   }) {
-    super(options.blocks);
+    super(options.blocks, options);
     this.#sink = options.sink;
     this.#channels = options.channels;
     this.#detectZeroHere = options.detectZeroHere;

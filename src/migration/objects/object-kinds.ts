@@ -3,9 +3,9 @@
  * how the object is made of them. QEMU has more types; these are the ones that migration makes use of.
  */
 
-import { HarnessError } from '../../base/errors.ts';
 import * as kinds from '../../base/kinds.ts';
 import { enumOf, type Kind, optional, required, struct } from '../../base/kinds.ts';
+import { checkBackendSize, type MemoryBackend, makeFileBackend } from './memory-backend.ts';
 import { loadPskCredentials, type PskCredentials } from './tls-psk.ts';
 import { loadX509Credentials, type X509Credentials } from './tls-x509.ts';
 
@@ -13,16 +13,6 @@ import { loadX509Credentials, type X509Credentials } from './tls-x509.ts';
 interface SimpleAuthorization {
   readonly type: 'authz-simple';
   readonly identity: string;
-}
-
-/** Memory that a machine may use as its RAM (`-machine memory-backend=ID`). `size` in bytes. */
-interface MemoryBackend {
-  readonly type: 'memory-backend-ram' | 'memory-backend-file';
-  readonly size: number;
-  /** Others who map the same file see what is written. */
-  readonly share: boolean;
-  /** The file; absent for anonymous memory. */
-  readonly path?: string;
 }
 
 /** What an object is, without the id by which it is known. */
@@ -37,7 +27,7 @@ interface ObjectRow<A> {
   /** Refuses values that are of the kind and make no sense; before the id is looked at. */
   readonly check?: (args: A) => void;
   /** Makes the object; comes last and may read files. */
-  readonly make: (args: A) => ManagedObject;
+  readonly make: (args: A, id: string) => ManagedObject;
 }
 
 function row<A>(columns: ObjectRow<A>): ObjectRow<A> {
@@ -70,20 +60,22 @@ const OBJECT_TYPES = {
   'memory-backend-file': row({
     parent: 'memory-backend',
     summary: 'RAM in a file',
-    kind: struct({ ...memory, 'mem-path': required(kinds.string) }),
-    check: ({ size }) => checkSize('memory-backend-file', size),
-    make: ({ size, share = false, 'mem-path': path }) => ({
-      type: 'memory-backend-file',
-      size: Number(size),
-      share,
-      path,
-    }),
+    kind: struct({ ...memory, 'discard-data': optional(kinds.boolean), 'mem-path': required(kinds.string) }),
+    check: ({ size }) => checkBackendSize('memory-backend-file', size),
+    make: ({ size, share = false, 'mem-path': path }, id) => makeFileBackend({ id, size: Number(size), share, path }),
+  }),
+  'memory-backend-memfd': row({
+    parent: 'memory-backend',
+    summary: 'RAM that is shared by default; here, where nobody can be handed its descriptor, as memory-backend-ram',
+    kind: struct({ ...memory, hugetlb: optional(kinds.boolean), seal: optional(kinds.boolean) }),
+    check: ({ size }) => checkBackendSize('memory-backend-memfd', size),
+    make: ({ size, share = true }) => ({ type: 'memory-backend-memfd', size: Number(size), share }),
   }),
   'memory-backend-ram': row({
     parent: 'memory-backend',
     summary: 'RAM under a name of its own',
     kind: struct(memory),
-    check: ({ size }) => checkSize('memory-backend-ram', size),
+    check: ({ size }) => checkBackendSize('memory-backend-ram', size),
     make: ({ size, share = false }) => ({ type: 'memory-backend-ram', size: Number(size), share }),
   }),
   'tls-creds-psk': row({
@@ -107,9 +99,4 @@ export const OBJECT_TYPE_NAMES = Object.keys(OBJECT_TYPES) as ObjectType[];
 export function objectRow(type: ObjectType): ObjectRow<object> {
   // TypeScript cannot pair a union's kinds with its functions; each row pairs them by itself.
   return OBJECT_TYPES[type] as unknown as ObjectRow<object>;
-}
-
-function checkSize(type: ObjectType, size: bigint): void {
-  if (size > 0n && size <= BigInt(Number.MAX_SAFE_INTEGER)) return;
-  throw new HarnessError('qmp/generic', { text: `property 'size' of ${type} doesn't take value '${size}'` });
 }

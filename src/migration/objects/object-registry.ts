@@ -46,7 +46,7 @@ export class ObjectRegistry {
     if (this.#objects.has(name)) {
       throw generic(`attempt to add duplicate property '${name}' to object (type 'container')`);
     }
-    this.#objects.set(name, make(values));
+    this.#objects.set(name, make(values, name));
   }
 
   /** `-object`: the same with values as texts, `on`, `64M`. */

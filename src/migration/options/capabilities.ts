@@ -161,7 +161,7 @@ export const CAPABILITIES = {
     excludes: ['postcopy-ram'],
     summary: 'Do not send RAM that is shared with and backed by a named file.',
     side: 'both',
-    dataPath: 'RAM cannot be backed by a shared file',
+    dataPath: true,
   },
   'validate-uuid': {
     since: '4.2',

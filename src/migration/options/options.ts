@@ -58,6 +58,7 @@ export interface ThrottleParameters {
 /** What one migration works with; later changes do not reach it. */
 export interface MigrationOptionsSnapshot extends LiveParameters {
   readonly capabilities: CapabilitySet;
+  readonly mode: ParameterValue<'mode'>;
   readonly zeroPageDetection: ParameterValue<'zero-page-detection'>;
   readonly xbzrleCacheBytes: bigint;
   /** For the extra handles of a mapped-ram file. */
@@ -155,6 +156,7 @@ export class MigrationOptions {
     return Object.freeze({
       ...this.liveParameters(),
       capabilities: Object.freeze({ ...capabilities }),
+      mode: parameters.mode,
       zeroPageDetection: parameters['zero-page-detection'],
       xbzrleCacheBytes: parameters['xbzrle-cache-size'],
       directIo: parameters['direct-io'],

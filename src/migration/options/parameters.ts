@@ -389,8 +389,11 @@ export const PARAMETERS = {
     side: 'both',
     global: 'mode',
     applies: 'at start',
-    summary: 'Live migration, or checkpoint and restart on the same host.',
-    effect: { accepts: (value) => value === 'normal', reason: 'checkpoint and restart (CPR) is not implemented' },
+    summary: 'Live migration, or checkpoint and restart: with cpr-reboot the guest stands still from the start.',
+    effect: {
+      accepts: (value) => value !== 'cpr-transfer',
+      reason: 'memory cannot be handed to another process: that takes passed file descriptors',
+    },
   }),
   'zero-page-detection': row({
     kind: enumOf(['none', 'legacy', 'multifd']),

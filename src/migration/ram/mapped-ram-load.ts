@@ -20,6 +20,8 @@ export async function loadMappedBlock(options: {
   /** What pages are read with. */
   pages: PageFiles;
   block: RamBlock;
+  /** x-ignore-shared: nothing of it may be in the file. */
+  isIgnored: boolean;
 }): Promise<number> {
   const { reader, file, block } = options;
   const at = reader.offset;
@@ -29,6 +31,10 @@ export async function loadMappedBlock(options: {
     { reader, file, start: file.start },
     { offset: bitmapOffset, into: bitmap, field: `bitmap of block '${block.name}'` },
   );
+  if (options.isIgnored && bitmap.some((byte) => byte !== 0)) {
+    const field = `bitmap of block '${block.name}'`;
+    throw reader.bad({ at, field, expected: 'no page of a block in a shared file (x-ignore-shared)', actual: 'pages' });
+  }
   const pages = await loadPages(options, bitmap, pagesOffset);
   const endOffset = pagesOffset + block.length;
   file.seek(endOffset);

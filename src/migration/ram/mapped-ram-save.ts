@@ -6,7 +6,7 @@
 
 import type { RamBlock } from '../../hw/ram.ts';
 import { MAPPED_RAM_HEADER, MAPPED_RAM_VERSION, type MappedRamPlace, mappedRamPlace } from '../../wire/mapped-ram.ts';
-import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
+import { PAGE_SIZE } from '../../wire/ram.ts';
 import { ByteWriter } from '../../wire/writer.ts';
 import type { ByteSink, SeekableFile } from '../transport/channel.ts';
 import type { PageFiles } from './page-files.ts';
@@ -35,8 +35,9 @@ export class MappedRamSaver extends RamSender {
     file: SeekableFile;
     pages: PageFiles;
     detectZero: boolean;
+    ignoreShared: boolean;
   }) {
-    super(options.blocks);
+    super(options.blocks, options);
     this.#sink = options.sink;
     this.#file = options.file;
     this.#pages = options.pages;
@@ -44,9 +45,11 @@ export class MappedRamSaver extends RamSender {
   }
 
   async sendSetup(): Promise<void> {
-    await this.#sink.write(new ByteWriter().u64(BigInt(this.totalBytes) | BigInt(RAM_FLAG.MEM_SIZE)).take());
+    await this.#sink.write(this.listHead().take());
     for (const block of this.blocks) {
-      await this.#sink.write(new ByteWriter().text8(block.name).u64(BigInt(block.length)).take());
+      const entry = new ByteWriter();
+      this.listEntry(entry, block);
+      await this.#sink.write(entry.take());
       await this.#sendHeader(block);
     }
     await this.#sink.write(endMarker());

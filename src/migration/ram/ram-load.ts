@@ -9,10 +9,12 @@ import type { StreamReader } from '../transport/stream-reader.ts';
 import { loadMappedBlock } from './mapped-ram-load.ts';
 import type { PageFiles } from './page-files.ts';
 import { PageRunReader } from './page-run.ts';
+import { BLOCK_ADDRESS } from './ram-sender.ts';
 import { applyXbzrle } from './xbzrle.ts';
 
 const LOW = 2 ** 32;
 const RECORD = 'RAM record';
+const NO_PAGES = 'no page of a block in a shared file (x-ignore-shared)';
 
 /** Other channels that bring pages, and the points where they and the main channel wait for each other. */
 export interface RamSync {
@@ -35,6 +37,7 @@ export class RamLoader {
   readonly #runs: PageRunReader;
   readonly #sync: RamSync | undefined;
   readonly #mapped: MappedFile | undefined;
+  readonly #ignoreShared: boolean;
   #previous: RamBlock | undefined;
   /** Pages loaded so far, for progress. */
   normalPages = 0;
@@ -42,16 +45,17 @@ export class RamLoader {
 
   /**
    * Without `sync`, all pages come over this reader and sync records mean nothing. With `mapped`, RAM is at fixed places of
-   * the file that is read from (mapped-ram).
+   * the file that is read from (mapped-ram). With `ignoreShared`, blocks in shared files have no pages in the stream.
    */
   constructor(
     reader: StreamReader,
     blocks: readonly RamBlock[],
-    beside: { sync?: RamSync | undefined; mapped?: MappedFile | undefined } = {},
+    beside: { sync?: RamSync | undefined; mapped?: MappedFile | undefined; ignoreShared?: boolean } = {},
   ) {
     this.#reader = reader;
     this.#sync = beside.sync;
     this.#mapped = beside.mapped;
+    this.#ignoreShared = beside.ignoreShared ?? false;
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
     this.#runs = new PageRunReader(reader);
   }
@@ -147,6 +151,9 @@ export class RamLoader {
       const nameAt = reader.offset;
       const name = await reader.text8('RAM block name');
       block = this.#find(nameAt, name);
+      if (this.#isIgnored(block)) {
+        throw reader.bad({ at: nameAt, field: 'RAM block name', expected: NO_PAGES, actual: `a page of '${name}'` });
+      }
       this.#previous = block;
     }
     if (block === undefined) {
@@ -205,9 +212,29 @@ export class RamLoader {
         });
       }
       left -= block.length;
-      const mapped = this.#mapped;
-      if (mapped !== undefined) this.normalPages += await loadMappedBlock({ ...mapped, reader, block });
+      await this.#blockPlace(block);
     }
+  }
+
+  /** What formats other than the plain one say about a block in the list. */
+  async #blockPlace(block: RamBlock): Promise<void> {
+    const reader = this.#reader;
+    if (this.#ignoreShared) {
+      const at = reader.offset;
+      const field = `address of block '${block.name}'`;
+      const address = await reader.u64(field);
+      if (this.#isIgnored(block) && address !== BLOCK_ADDRESS) {
+        throw reader.bad({ at, field, expected: `${BLOCK_ADDRESS}`, actual: `${address}` });
+      }
+    }
+    if (this.#mapped === undefined) return;
+    const pages = await loadMappedBlock({ ...this.#mapped, reader, block, isIgnored: this.#isIgnored(block) });
+    this.normalPages += pages;
+  }
+
+  /** Its content is in the file that both sides have. */
+  #isIgnored(block: RamBlock): boolean {
+    return this.#ignoreShared && block.isSharedFile;
   }
 
   #find(at: number, name: string): RamBlock {

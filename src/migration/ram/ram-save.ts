@@ -12,8 +12,13 @@ export class RamSaver extends RamSender {
   readonly #sink: ByteSink;
   readonly #detectZero: boolean;
 
-  constructor(options: { blocks: readonly RamBlock[]; sink: ByteSink; detectZero: boolean }) {
-    super(options.blocks);
+  constructor(options: {
+    blocks: readonly RamBlock[];
+    sink: ByteSink;
+    detectZero: boolean;
+    ignoreShared: boolean;
+  }) {
+    super(options.blocks, options);
     this.#sink = options.sink;
     this.#detectZero = options.detectZero;
   }

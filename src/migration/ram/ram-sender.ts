@@ -21,14 +21,23 @@ export type PagesAllowed = (part: RamPart) => number | Promise<number>;
 /** Bytes of the end marker; QEMU's counters have those of PART sections, not the last one. */
 export const EOS_BYTES = 8;
 
+/** Where a block is in its parent region: all of ours are main RAM. */
+export const BLOCK_ADDRESS = 0n;
+
 /** Sends RAM. */
 export abstract class RamSender {
   readonly blocks: readonly RamBlock[];
+  /** With x-ignore-shared: the list has addresses, and blocks in shared files are only listed. */
+  readonly #ignoreShared: boolean;
+  /** What is sent. */
+  readonly #sent: readonly RamBlock[];
   #block = 0;
   #page = 0;
 
-  constructor(blocks: readonly RamBlock[]) {
+  constructor(blocks: readonly RamBlock[], options: { readonly ignoreShared: boolean }) {
     this.blocks = blocks.toSorted((a, b) => b.length - a.length);
+    this.#ignoreShared = options.ignoreShared;
+    this.#sent = options.ignoreShared ? this.blocks.filter((block) => !block.isSharedFile) : this.blocks;
   }
 
   /** Sends the payload of SECTION_START. */
@@ -40,9 +49,9 @@ export abstract class RamSender {
    */
   abstract sendPart(pagesAllowed: PagesAllowed, isLast: boolean): Promise<RamPart>;
 
-  /** Bytes of all blocks. */
+  /** Bytes of all blocks that are sent. */
   get totalBytes(): number {
-    return this.blocks.reduce((sum, block) => sum + block.length, 0);
+    return this.#sent.reduce((sum, block) => sum + block.length, 0);
   }
 
   /** Bytes that are known to be dirty and not sent. */
@@ -52,12 +61,12 @@ export abstract class RamSender {
 
   /** Starts the first pass: every page is pending. */
   begin(): void {
-    for (const block of this.blocks) block.beginSave();
+    for (const block of this.#sent) block.beginSave();
   }
 
   /** Collects dirty bits; returns the number of pages that became pending. */
   sync(): number {
-    return this.blocks.reduce((sum, block) => sum + block.syncDirty(), 0);
+    return this.#sent.reduce((sum, block) => sum + block.syncDirty(), 0);
   }
 
   /** Ends a migration: pages that were not sent are dirty again. */
@@ -67,9 +76,21 @@ export abstract class RamSender {
 
   /** The block list. */
   protected blockList(): ByteWriter {
-    const writer = new ByteWriter().u64(BigInt(this.totalBytes) | BigInt(RAM_FLAG.MEM_SIZE));
-    for (const block of this.blocks) writer.text8(block.name).u64(BigInt(block.length));
+    const writer = this.listHead();
+    for (const block of this.blocks) this.listEntry(writer, block);
     return writer;
+  }
+
+  /** What the list begins with: the bytes of all blocks, those included that are not sent. */
+  protected listHead(): ByteWriter {
+    const listed = this.blocks.reduce((sum, block) => sum + block.length, 0);
+    return new ByteWriter().u64(BigInt(listed) | BigInt(RAM_FLAG.MEM_SIZE));
+  }
+
+  /** A block in the list, whatever else a format says about it behind that. */
+  protected listEntry(writer: ByteWriter, block: RamBlock): void {
+    writer.text8(block.name).u64(BigInt(block.length));
+    if (this.#ignoreShared) writer.u64(BLOCK_ADDRESS);
   }
 
   /** Where the scan is: the next pending page from here on is `page` or behind it. */

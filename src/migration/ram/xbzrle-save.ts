@@ -46,7 +46,13 @@ export class XbzrleRamSaver extends RamSaver {
   #age = 1;
 
   /** `cacheBytes`: the parameter xbzrle-cache-size. */
-  constructor(options: { blocks: readonly RamBlock[]; sink: ByteSink; detectZero: boolean; cacheBytes: bigint }) {
+  constructor(options: {
+    blocks: readonly RamBlock[];
+    sink: ByteSink;
+    detectZero: boolean;
+    ignoreShared: boolean;
+    cacheBytes: bigint;
+  }) {
     super(options);
     this.#sink = options.sink;
     this.#detectZero = options.detectZero;

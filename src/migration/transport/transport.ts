@@ -45,7 +45,10 @@ export function refuseTransport(
   }
   // Ours: QEMU shakes hands over whatever there is, and waits for ever where nobody answers (docs/differences.md).
   if (options.hasTls && !isSocket) {
-    throw new HarnessError('qmp/generic', { text: `TLS needs a socket (tcp: or unix:); ${address.uri} is none` });
+    const text = `TLS needs a socket (tcp: or unix:); ${address.uri} is none`;
+    throw new HarnessError('qmp/generic', {
+      text: options.isOn('mapped-ram') ? 'Cannot use TLS with mapped-ram' : text,
+    });
   }
 }
 

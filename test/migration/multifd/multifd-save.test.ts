@@ -97,6 +97,7 @@ async function send(block: RamBlock, setting: Setting, seed: number): Promise<{ 
     channels,
     detectZeroHere: setting.detection === 'legacy',
     flushEachSection: setting.flushEachSection,
+    ignoreShared: false,
   });
   const main: Buffer[] = [];
   let taken = 0;

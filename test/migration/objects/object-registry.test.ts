@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { OBJECT_TYPE_NAMES } from '../../../src/migration/objects/object-kinds.ts';
@@ -105,12 +106,15 @@ test('object-del refuses what is not there and what is in use', () => {
   expect(() => registry.remove('m')).toThrow("object 'm' not found");
 });
 
-test('the backend that a machine uses keeps what it was made with', () => {
+test('the backend that a machine uses keeps what it was made with', async () => {
+  await using dir = await tempDir();
   const registry = new ObjectRegistry();
-  const texts = { 'qom-type': 'memory-backend-file', id: 'f', size: '1M', 'mem-path': '/x', share: 'on' };
+  const path = dir.file('ram');
+  const texts = { 'qom-type': 'memory-backend-file', id: 'f', size: '1M', 'mem-path': path, share: 'on' };
   registry.addFromTexts(new Map(Object.entries(texts)));
   registry.useAsRam('f', 1 << 20);
-  expect(registry.find('f', 'memory-backend-file')).toMatchObject({ path: '/x', share: true });
+  expect(registry.find('f', 'memory-backend-file')).toMatchObject({ file: { path, share: true } });
+  expect(statSync(path).size).toBe(1 << 20);
   expect(() => registry.remove('f')).toThrow('in use');
 });
 

@@ -25,6 +25,7 @@ const WITH_DATA_PATH = [
   'validate-uuid',
   'zero-copy-send',
   'switchover-ack',
+  'x-ignore-shared',
 ];
 /** What a capability must have beside it. */
 const NEEDS: Partial<Record<CapabilityName, readonly CapabilityName[]>> = {
@@ -187,7 +188,7 @@ describe('parameters', () => {
   });
 
   test.each([
-    [{ mode: 'cpr-reboot' }, "'mode'"],
+    [{ mode: 'cpr-transfer' }, "'mode'"],
     [{ 'block-bitmap-mapping': [{ 'node-name': 'n', alias: 'a', bitmaps: [] }] }, "'block-bitmap-mapping'"],
   ])('%o is legal but refused, for this build has no data path for it', (values, name) => {
     const options = quiet();
@@ -198,7 +199,7 @@ describe('parameters', () => {
   });
 
   test("an illegal value gets QEMU's message even beside one that only this build refuses", () => {
-    expect(refusal(() => quiet().setParameters({ mode: 'cpr-reboot', 'multifd-channels': 0 }))).toContain(
+    expect(refusal(() => quiet().setParameters({ mode: 'cpr-transfer', 'multifd-channels': 0 }))).toContain(
       "'multifd_channels'",
     );
   });

@@ -193,7 +193,9 @@ export class DestinationMigration {
   async #fail(error: unknown): Promise<Error> {
     const reason = error instanceof Error ? error : new Error(String(error));
     this.#error = reason;
-    this.#log.error({ err: reason, phase: this.#phase }, 'incoming migration failed');
+    // Nothing is lost that somebody wanted: the machine was told to go, or to give up.
+    if (this.#abortedWhy !== undefined) this.#log.info({ why: this.#abortedWhy }, 'incoming migration ended');
+    else this.#log.error({ err: reason, phase: this.#phase }, 'incoming migration failed');
     await this.#loader?.sendFinalStatus(1).catch(() => undefined); // the connection may be what failed
     await this.#loader?.cleanup();
     // An orderly close, so that the final status is not lost to a reset.

@@ -10,6 +10,9 @@ import { type Transferable, Worker } from 'node:worker_threads';
 import { fromWire, HarnessError } from '../base/errors.ts';
 import type { OwnerMessage, WorkerMessage } from './worker-port.ts';
 
+/** bin/switchover.js leaves out the hint that node:ffi is experimental; a thread would give it again. */
+const QUIET = process.execArgv.length === 0 ? { execArgv: ['--disable-warning=ExperimentalWarning'] } : {};
+
 /** States of a ManagedWorker. */
 export type WorkerState = 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
 
@@ -69,6 +72,7 @@ export class ManagedWorker {
     this.#worker = new Worker(options.url, {
       name: options.name,
       workerData: options.data,
+      ...QUIET,
       transferList: [...(options.transfer ?? [])],
     });
     this.#ready.promise.catch(() => {}); // A worker that fails while nobody waits for its start is reported by onEnd.

@@ -1,183 +1,234 @@
 /**
- * Cancel, failure and shutdown at seeded moments of a migration (spec/control.md §4.2, §4.8, §8.6). After
- * each the source's guest runs on with every page as it must be, events came in QEMU's order, and the next attempt
- * starts; at the end nothing has leaked. A variant is a row: capabilities and parameters of both sides.
+ * Cancel, failure and shutdown at seeded moments of a migration, in every status (spec/control.md §4.2, §4.8, §8.6), with
+ * and without return path, multifd and TLS. After each the source's guest runs on with every page as it must be, events
+ * came in QEMU's order, and the next migration succeeds; at the end nothing has leaked. `SWITCHOVER_FAULTS=full` runs many
+ * more. Machines are whole ones in this process; fault-processes.test.ts has signals to real ones.
  */
 
-import { readdirSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PAGE_SIZE } from '../../src/wire/ram.ts';
+import { AIMS, type Aim, migrateUntil, momentOf, type Outcome, statusOf } from '../support/fault-moments.ts';
+import { medianOf, type Resources, resources } from '../support/process-counts.ts';
 import { seeded } from '../support/seeded.ts';
 import { type TempDir, tempDir } from '../support/temp.ts';
 import { turn, turnUntil, WatchedVm } from '../support/watched-vm.ts';
+import { Wire } from '../support/wire.ts';
 
-const MIB = 1 << 20;
-const RAM_BYTES = 4 * MIB;
+const FULL = process.env['SWITCHOVER_FAULTS'] === 'full';
+const RAM_BYTES = 4 << 20;
 const GUEST = 'guest-sweep,id=g,rate=100MiB';
-const MOMENTS = 64;
-const QUITS = 24;
+/** Per variant, a multiple of the statuses. */
+const MOMENTS = FULL ? 320 : 32;
+const QUITS = FULL ? 64 : 8;
+/** After how many moments a migration is to succeed. */
+const NEXT_EVERY = FULL ? 1 : 4;
+/** What the process may have more at the end of a variant than early on (bytes): a machine in four would show, and in the long run anything. */
+const GROWTH_BYTES = 8 * RAM_BYTES;
 
 interface Variant {
   readonly name: string;
+  readonly seed: number;
   readonly capabilities: readonly string[];
-  readonly parameters?: Readonly<Record<string, unknown>>;
+  readonly tls: boolean;
 }
 
-const VARIANTS: readonly Variant[] = [{ name: 'one way', capabilities: [] }];
+const VARIANTS: readonly Variant[] = [false, true].flatMap((multifd) =>
+  [false, true].flatMap((tls) =>
+    [false, true].map((returnPath) => {
+      const capabilities = [...(multifd ? ['multifd'] : []), ...(returnPath ? ['return-path'] : [])];
+      const name = [...capabilities, ...(tls ? ['tls'] : [])].join(', ') || 'one way, one channel';
+      return { name, seed: Number(multifd) * 4 + Number(tls) * 2 + Number(returnPath), capabilities, tls };
+    }),
+  ),
+);
+
+/** Both ends of a migration and the wire between them. */
+interface Line {
+  readonly source: WatchedVm;
+  readonly destination: WatchedVm;
+  readonly wire: Wire;
+}
 
 const FAULTS = {
-  cancel: ({ source }: Pair) => source.vm.migrateCancel(),
-  yank: async ({ source }: Pair) => source.vm.yank(),
-  'destination dies': ({ destination }: Pair) => destination[Symbol.asyncDispose](),
-  'destination is yanked': async ({ destination }: Pair) => destination.vm.yank(),
+  cancel: ({ source }: Line) => source.vm.migrateCancel(),
+  yank: async ({ source }: Line) => source.vm.yank(),
+  'destination ends': ({ destination }: Line) => destination.vm.quit('host-signal'),
+  'destination is yanked': async ({ destination }: Line) => destination.vm.yank(),
+  'wire is cut': async ({ wire }: Line) => wire.cut('all'),
+  'one connection is cut': async ({ wire }: Line) => wire.cut('last'),
 } as const;
 type FaultName = keyof typeof FAULTS;
 const FAULT_NAMES = Object.keys(FAULTS) as FaultName[];
 
-/** Events of the source after which a fault may come, so many turns of the event loop later. */
-const TRIGGERS = ['M:setup', 'PASS:1', 'M:active', 'PASS:2', 'STOP', 'M:pre-switchover', 'M:device'] as const;
-const MOST_TURNS = 12;
+let keys: TempDir;
+const met = new Map<string, number>();
+beforeAll(async () => {
+  keys = await tempDir();
+  await mkdir(keys.file('psk'));
+  await writeFile(keys.file('psk/keys.psk'), 'qemu:00112233445566778899aabbccddeeff\n');
+});
+afterAll(() => keys[Symbol.asyncDispose]());
 
-interface Pair {
-  readonly source: WatchedVm;
-  readonly destination: WatchedVm;
+function machine({ capabilities, tls }: Variant, options: { incoming: string } | { running: true }) {
+  const endpoint = 'incoming' in options ? 'server' : 'client';
+  return WatchedVm.start({
+    ramBytes: RAM_BYTES,
+    guest: GUEST,
+    capabilities,
+    objects: tls ? [{ 'qom-type': 'tls-creds-psk', id: 't', endpoint, dir: keys.file('psk') }] : [],
+    parameters: tls ? { 'tls-creds': 't' } : {},
+    ...options,
+  });
 }
 
-interface Moment {
-  readonly fault: FaultName;
-  readonly trigger: string;
-  readonly turns: number;
-  readonly bandwidth: number;
-}
-
-function machine(variant: Variant, options: { incoming: string } | { running: true }): Promise<WatchedVm> {
-  const { capabilities, parameters = {} } = variant;
-  return WatchedVm.start({ ramBytes: RAM_BYTES, guest: GUEST, capabilities, parameters, ...options });
-}
-
-function momentOf(below: (limit: number) => number): Moment {
-  return {
-    fault: FAULT_NAMES[below(FAULT_NAMES.length)]!,
-    trigger: TRIGGERS[below(TRIGGERS.length)]!,
-    turns: below(MOST_TURNS),
-    bandwidth: [0, 32 * MIB][below(2)]!,
+/** Machines and wire for one migration; the source stays. */
+async function line(source: WatchedVm, variant: Variant, dir: TempDir): Promise<Line & AsyncDisposable> {
+  const destination = await machine(variant, { incoming: `unix:${dir.file('destination')}` });
+  const wire = await Wire.open(dir.file('wire'), dir.file('destination'));
+  const dispose = async () => {
+    await destination[Symbol.asyncDispose]();
+    await wire[Symbol.asyncDispose]();
   };
+  return { source, destination, wire, [Symbol.asyncDispose]: dispose };
 }
 
-/** Migrates and does `act` at the moment, or not at all when the migration is over before; resolves with the final status. */
-async function migrateUntil(pair: Pair, uri: string, moment: Omit<Moment, 'fault'>, act: () => Promise<unknown>) {
-  const { source } = pair;
-  const mark = source.events.length;
-  source.vm.setParameters({ 'max-bandwidth': moment.bandwidth });
-  await source.vm.migrate({ uri });
-  const ended = source.ended(mark);
-  let isOver = false;
-  void ended.then(() => (isOver = true));
-  await Promise.race([source.event([moment.trigger], mark), ended]);
-  for (let turns = 0; turns < moment.turns && !isOver; turns += 1) await turn();
-  const acted = act();
-  // Without a bandwidth the guest cannot outrun, a migration that nothing ended may never end by itself.
-  source.vm.setParameters({ 'max-bandwidth': 0 });
-  const status = await ended;
-  await acted;
-  return { status, events: source.events.slice(mark) };
+/** How a migration may end that met the fault in this status. */
+function possibleEnds(fault: FaultName, at: string): readonly string[] {
+  if (['completed', 'failed', 'cancelled'].includes(at)) return [at];
+  if (at === 'cancelling') return ['cancelled'];
+  const end = fault === 'cancel' ? 'cancelled' : 'failed';
+  // What is done here takes effect here; of what happens elsewhere the source may hear too late.
+  return fault === 'cancel' || fault === 'yank' ? (at === 'device' ? [end, 'completed'] : [end]) : [end, 'completed'];
 }
 
 /** Order of events as §4.2 has it: after a stop the guest goes on before `cancelled`, and after `failed`. */
-function expectOrder(status: string, events: readonly string[]): void {
-  const last = events.filter((event) => ['RESUME', 'STOP'].includes(event) || event === `M:${status}`);
+function expectOrder({ ended, events }: Outcome, what: string): void {
+  const last = events.filter((event) => ['RESUME', 'STOP'].includes(event) || event === `M:${ended}`);
   const stopped = events.includes('STOP');
-  switch (status) {
-    case 'cancelled':
-      expect(events).toContain('M:cancelling');
-      expect(last).toEqual(stopped ? ['STOP', 'RESUME', 'M:cancelled'] : ['M:cancelled']);
-      break;
-    case 'failed':
-      expect(last).toEqual(stopped ? ['STOP', 'M:failed', 'RESUME'] : ['M:failed']);
-      break;
-    default:
-      expect(last).toEqual(['STOP', 'M:completed']);
-  }
+  const orders: Readonly<Record<string, readonly string[]>> = {
+    cancelled: stopped ? ['STOP', 'RESUME', 'M:cancelled'] : ['M:cancelled'],
+    failed: stopped ? ['STOP', 'M:failed', 'RESUME'] : ['M:failed'],
+    completed: ['STOP', 'M:completed'],
+  };
+  expect(last, what).toEqual(orders[ended]);
+  expect(events.includes('M:cancelling'), what).toBe(ended === 'cancelled');
 }
 
-/** The guest runs on, and no page of it was lost. Afterwards it runs. */
-async function expectIntact(source: WatchedVm): Promise<void> {
-  await turnUntil(() => ['running', 'postmigrate'].includes(source.vm.queryStatus().status));
-  await source.vm.stop();
-  expect(source.vm.checkGuests()).toMatchObject([{ ok: true }]);
-  await source.vm.cont();
-  expect(source.vm.queryStatus()).toEqual({ status: 'running', running: true });
+/** The guest runs on, and no page of it was lost. */
+async function expectIntact(source: WatchedVm, what: string): Promise<void> {
+  const { vm } = source;
+  await turnUntil(() => ['running', 'postmigrate'].includes(vm.queryStatus().status));
+  await vm.stop();
+  expect(vm.checkGuests(), what).toMatchObject([{ ok: true }]);
+  const swept = firstBytes(vm.ram.bytes);
+  await vm.cont();
+  expect(vm.queryStatus(), what).toEqual({ status: 'running', running: true });
+  await turnUntil(() => Buffer.compare(swept, firstBytes(vm.ram.bytes)) !== 0);
 }
 
-/** The whole of RAM arrives; the source is started again afterwards. */
-async function expectNextSucceeds(source: WatchedVm, variant: Variant, dir: TempDir): Promise<void> {
-  const uri = `unix:${dir.file('next')}`;
-  await using destination = await machine(variant, { incoming: uri });
-  const moment = { trigger: 'M:active', turns: 0, bandwidth: 0 };
-  const { status } = await migrateUntil({ source, destination }, uri, moment, async () => undefined);
-  expect([status, await destination.ended()]).toEqual(['completed', 'completed']);
-  expect(Buffer.compare(source.vm.ram.bytes, destination.vm.ram.bytes)).toBe(0);
+/** The bytes that the sweep counts in. */
+function firstBytes(ram: Uint8Array): Uint8Array {
+  return Uint8Array.from({ length: ram.length / PAGE_SIZE }, (_, page) => ram[page * PAGE_SIZE]!);
+}
+
+/** All of RAM arrives; the source goes on afterwards. */
+async function expectNextSucceeds(source: WatchedVm, variant: Variant, dir: TempDir, what: string): Promise<void> {
+  await using next = await line(source, variant, dir);
+  const moment = { ...momentOf('active', () => 0, 1), bytes: undefined };
+  const { ended } = await migrateUntil(source, next.wire.uri, moment, async () => undefined);
+  const why = `${what}: ${source.vm.queryMigrate()['error-desc']} ${next.destination.vm.queryMigrate()['error-desc']}`;
+  expect([ended, await next.destination.ended()], why).toEqual(['completed', 'completed']);
+  expect(source.vm.queryMigrate()['error-desc']).toBeUndefined();
   await turnUntil(() => source.vm.queryStatus().status === 'postmigrate');
+  expect(Buffer.compare(source.vm.ram.bytes, next.destination.vm.ram.bytes), what).toBe(0);
   await source.vm.cont();
 }
 
-async function held(): Promise<{ threads: number; descriptors: number }> {
-  for (let count = 0; count < 3; count += 1) await turn();
+/** What there is more than before. */
+async function leftOver(before: Resources): Promise<Omit<Resources, 'residentBytes'>> {
+  const { threads, descriptors } = await resources();
   return {
-    threads: readdirSync('/proc/self/task').length,
-    descriptors: readdirSync('/proc/self/fd').length,
+    threads: Math.max(0, threads - before.threads),
+    descriptors: Math.max(0, descriptors - before.descriptors),
   };
 }
 
+/** One fault, with everything that must hold after it. */
+async function fail(source: WatchedVm, variant: Variant, dir: TempDir, fault: FaultName, aim: Aim, seed: number) {
+  const moment = momentOf(aim, seeded(seed), RAM_BYTES);
+  await using both = await line(source, variant, dir);
+  const outcome = await migrateUntil(source, both.wire.uri, moment, () => FAULTS[fault](both));
+  const info = source.vm.queryMigrate();
+  const what = JSON.stringify({ fault, ...moment, ...outcome, error: info['error-desc'] });
+  expect(possibleEnds(fault, outcome.met), what).toContain(outcome.ended);
+  if (outcome.ended === 'failed') expect(info['error-desc'], what).toMatch(/./);
+  await turnUntil(() => ['running', 'postmigrate'].includes(source.vm.queryStatus().status));
+  expectOrder({ ...outcome, events: source.events.slice(source.events.lastIndexOf('M:setup')) }, what);
+  await expectIntact(source, what);
+  await source.vm.migrateCancel();
+  source.vm.yank();
+  expect(statusOf(source), `${what}: what is over stays as it is`).toBe(outcome.ended);
+  // A destination that got all its connections hears of the end.
+  if (both.destination.events.includes('M:active') && fault !== 'destination ends')
+    expect(['completed', 'failed'], what).toContain(await both.destination.ended());
+  return outcome;
+}
+
 describe.each(VARIANTS)('$name', (variant) => {
-  test(`${MOMENTS} cancels and failures, one after the other on one source`, async () => {
+  test(`${MOMENTS} cancels and failures, one after the other on one source`, {
+    timeout: FULL ? 3_000_000 : 30_000,
+  }, async () => {
     await using dir = await tempDir();
     await using source = await machine(variant, { running: true });
     await turnUntil(() => !source.vm.ram.isUnwritten(1));
-    await expectNextSucceeds(source, variant, dir);
-    const before = await held();
-    const below = seeded(variant.name.length);
-    const seen = new Set<string>();
+    await expectNextSucceeds(source, variant, dir, 'first');
+    const before = await resources();
+    const resident: number[] = [];
     for (let count = 0; count < MOMENTS; count += 1) {
-      const moment = momentOf(below);
-      const uri = `unix:${dir.file(`m${count}`)}`;
-      await using destination = await machine(variant, { incoming: uri });
-      const pair = { source, destination };
-      const { status, events } = await migrateUntil(pair, uri, moment, () => FAULTS[moment.fault](pair));
-      const what = `${count}: ${JSON.stringify(moment)}: ${events.join(' ')}`;
-      const possible = [moment.fault === 'cancel' ? 'cancelled' : 'failed', 'completed'];
-      expect(possible, what).toContain(status);
-      await turnUntil(() => ['running', 'postmigrate'].includes(source.vm.queryStatus().status));
-      expectOrder(status, source.events.slice(source.events.lastIndexOf('M:setup')));
-      await expectIntact(source);
-      seen.add(`${moment.fault} ${status}`);
+      const fault = FAULT_NAMES[count % FAULT_NAMES.length]!;
+      const aim = AIMS[Math.floor(count / FAULT_NAMES.length + count) % AIMS.length]!;
+      const outcome = await fail(source, variant, dir, fault, aim, variant.seed * 10_000 + count);
+      met.set(outcome.met, (met.get(outcome.met) ?? 0) + 1);
+      if (count % NEXT_EVERY === 0)
+        await expectNextSucceeds(source, variant, dir, `after ${count}, ${fault} in ${aim}`);
+      resident.push((await resources()).residentBytes);
     }
-    // The moments must have been early enough to matter.
-    for (const fault of FAULT_NAMES) expect(seen).toContain(`${fault} ${fault === 'cancel' ? 'cancelled' : 'failed'}`);
-    await expectNextSucceeds(source, variant, dir);
-    expect(await held()).toEqual(before);
+    await expect.poll(() => leftOver(before)).toEqual({ threads: 0, descriptors: 0 });
+    expect(await readdir(dir.path)).toEqual([]);
+    const quarter = MOMENTS / 4;
+    const growth = medianOf(resident.slice(-quarter)) - medianOf(resident.slice(quarter, 2 * quarter));
+    expect(growth).toBeLessThan(GROWTH_BYTES);
   });
 
-  test(`${QUITS} shutdowns of the source`, async () => {
+  test(`${QUITS} shutdowns of the source`, { timeout: FULL ? 3_000_000 : 30_000 }, async () => {
     await using dir = await tempDir();
-    const below = seeded(variant.name.length + 1);
+    const before = await resources();
     for (let count = 0; count < QUITS; count += 1) {
-      const moment = momentOf(below);
-      const uri = `unix:${dir.file(`q${count}`)}`;
+      const moment = momentOf(AIMS[count % AIMS.length]!, seeded(variant.seed * 10_000 + 5000 + count), RAM_BYTES);
       await using source = await machine(variant, { running: true });
-      await using destination = await machine(variant, { incoming: uri });
-      const mark = source.events.length;
-      await source.vm.migrate({ uri });
-      await Promise.race([source.event([moment.trigger], mark), source.ended(mark)]);
-      for (let turns = 0; turns < moment.turns; turns += 1) await turn();
-      const { status = 'none' } = source.vm.queryMigrate();
-      await source.vm.quit('host-signal');
-      expect(await source.vm.exited).toBe(0);
-      const isOver = ['completed', 'failed', 'cancelled'].includes(status);
-      const after = source.events.slice(source.events.indexOf('SHUTDOWN'));
-      expect(after.filter((event) => event.startsWith('M:'))).toEqual(
-        isOver ? [] : after.includes('M:completed') ? ['M:completed'] : ['M:cancelling', 'M:cancelled'],
-      );
-      expect(['completed', 'failed']).toContain(await destination.ended());
+      await using both = await line(source, variant, dir);
+      let isOver = false;
+      const outcome = await migrateUntil(source, both.wire.uri, moment, async () => {
+        isOver = ['completed', 'failed', 'cancelled'].includes(statusOf(source));
+        await source.vm.quit('host-signal');
+      });
+      const what = JSON.stringify({ ...moment, ...outcome });
+      expect(await source.vm.exited, what).toBe(0);
+      const after = outcome.events.slice(outcome.events.indexOf('SHUTDOWN')).filter((event) => event.startsWith('M:'));
+      const expected = outcome.met === 'cancelling' ? ['M:cancelled'] : ['M:cancelling', 'M:cancelled'];
+      expect(after, what).toEqual(isOver ? [] : outcome.ended === 'completed' ? ['M:completed'] : expected);
+      if (both.destination.events.includes('M:active'))
+        expect(['completed', 'failed'], what).toContain(await both.destination.ended());
+      met.set(outcome.met, (met.get(outcome.met) ?? 0) + 1);
     }
+    await expect.poll(() => leftOver(before)).toEqual({ threads: 0, descriptors: 0 });
+    expect(await readdir(dir.path)).toEqual([]);
   });
+});
+
+test('every status was met, and in it many faults', async () => {
+  await turn();
+  expect([...met.keys()].sort()).toEqual([...AIMS].sort());
+  expect(Math.min(...met.values())).toBeGreaterThan((VARIANTS.length * (MOMENTS + QUITS)) / AIMS.length / 4);
 });

@@ -4,13 +4,11 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { readdirSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { checkGuest } from '../../src/hw/guest/guest-check.ts';
 import { parseGuestOption } from '../../src/hw/guest/guest-options.ts';
 import { PAGE_SIZE } from '../../src/wire/ram.ts';
+import { medianOf, type Resources, resources } from '../support/process-counts.ts';
 import { seeded } from '../support/seeded.ts';
 import { tempDir } from '../support/temp.ts';
 import { turn, turnUntil, WatchedVm } from '../support/watched-vm.ts';
@@ -28,41 +26,11 @@ const GROWTH_BYTES = RAM_BYTES;
 const CANCELS = 50;
 const CANCEL_SEED = 2;
 
-/** Threads, descriptors and resident bytes of this process. */
-interface Resources {
-  readonly threads: number;
-  readonly descriptors: number;
-  readonly residentBytes: number;
-}
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-
-function entriesOf(directory: string): number {
-  return readdirSync(directory).length;
-}
-
-/** What the process holds once everything that was let go is gone. */
-async function resources(): Promise<Resources> {
-  for (let count = 0; count < 3; count += 1) await turn(); // closing callbacks
-  collectGarbage();
-  return {
-    threads: entriesOf('/proc/self/task'),
-    descriptors: entriesOf('/proc/self/fd'),
-    residentBytes: process.memoryUsage.rss(),
-  };
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)]!;
-}
-
 function medians(samples: readonly Resources[]): Resources {
   return {
-    threads: median(samples.map((sample) => sample.threads)),
-    descriptors: median(samples.map((sample) => sample.descriptors)),
-    residentBytes: median(samples.map((sample) => sample.residentBytes)),
+    threads: medianOf(samples.map((sample) => sample.threads)),
+    descriptors: medianOf(samples.map((sample) => sample.descriptors)),
+    residentBytes: medianOf(samples.map((sample) => sample.residentBytes)),
   };
 }
 

@@ -31,6 +31,8 @@ export interface WatchedVmOptions {
   readonly parameters?: Readonly<Record<string, unknown>>;
   /** RAM is in this file, as block `m`. */
   readonly ramFile?: { readonly path: string; readonly share: boolean };
+  /** Arguments of object-add. */
+  readonly objects?: readonly Readonly<Record<string, string>>[];
   /** Written over RAM from address 0 before anything runs. */
   readonly content?: Uint8Array;
 }
@@ -51,6 +53,7 @@ export class WatchedVm implements AsyncDisposable {
     migrationOptions.setParameters(options.parameters ?? {});
     migrationOptions.setGlobals(Object.entries(options.globals ?? {}).map(([name, text]) => ({ name, text })));
     const objects = new ObjectRegistry();
+    for (const object of options.objects ?? []) objects.add(object);
     if (ramFile !== undefined) {
       const { path, share } = ramFile;
       objects.add({ 'qom-type': 'memory-backend-file', id: 'm', size: BigInt(ramBytes), 'mem-path': path, share });
@@ -65,7 +68,6 @@ export class WatchedVm implements AsyncDisposable {
       devices: options.devices ?? [],
       ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),
       ...(options.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: options.deviceDeadlineMs }),
-      ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),
       options: migrationOptions,
       log: options.log ?? silentLogger,
       ...(incoming === undefined ? {} : { incoming: 'defer' }),

@@ -16,12 +16,14 @@ const AHEAD = 16;
 export class ChannelThreads implements AsyncDisposable {
   readonly #idle: Record<ChannelEnd, Promise<ManagedWorker>[]> = { 'multifd-send': [], 'multifd-receive': [] };
   readonly #listeners = new WeakMap<ManagedWorker, (event: unknown) => void>();
+  /** Those at work, or started for somebody. */
+  readonly #busy: Record<ChannelEnd, Set<object>> = { 'multifd-send': new Set(), 'multifd-receive': new Set() };
   #started = 0;
 
-  /** Sees to it that so many are idle soon. */
+  /** Sees to it that there are so many soon; those at work will be idle by the time they are needed again. */
   prepare(end: ChannelEnd, count: number): void {
     const idle = this.#idle[end];
-    while (idle.length < Math.min(count, AHEAD)) {
+    while (idle.length + this.#busy[end].size < Math.min(count, AHEAD)) {
       const starting = this.#start(end);
       starting.catch(() => undefined); // whoever takes it hears of it
       idle.push(starting);
@@ -30,9 +32,15 @@ export class ChannelThreads implements AsyncDisposable {
 
   /** An idle thread, or a new one. Rejects with what it failed to start with. */
   async take(end: ChannelEnd): Promise<ManagedWorker> {
+    const busy = this.#busy[end];
     for (;;) {
-      const worker = await (this.#idle[end].shift() ?? this.#start(end));
-      if (worker.state === 'running') return worker;
+      const starting = this.#idle[end].shift() ?? this.#start(end);
+      busy.add(starting);
+      const worker = await starting.finally(() => busy.delete(starting));
+      if (worker.state !== 'running') continue;
+      busy.add(worker);
+      void worker.exited.then(() => busy.delete(worker));
+      return worker;
     }
   }
 
@@ -43,6 +51,7 @@ export class ChannelThreads implements AsyncDisposable {
 
   /** Keeps a thread that has done its work. */
   giveBack(end: ChannelEnd, worker: ManagedWorker): void {
+    this.#busy[end].delete(worker);
     this.#idle[end].push(Promise.resolve(worker));
   }
 

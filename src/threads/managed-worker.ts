@@ -10,7 +10,7 @@ import { type Transferable, Worker } from 'node:worker_threads';
 import { fromWire, HarnessError } from '../base/errors.ts';
 import type { OwnerMessage, WorkerMessage } from './worker-port.ts';
 
-/** bin/switchover.js leaves out the hint that node:ffi is experimental; a thread would give it again. */
+/** bin/switchover.js leaves out the hint that native calls are experimental; a thread would give it again. */
 const QUIET = process.execArgv.length === 0 ? { execArgv: ['--disable-warning=ExperimentalWarning'] } : {};
 
 /** States of a ManagedWorker. */

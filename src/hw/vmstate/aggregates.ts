@@ -23,12 +23,21 @@ const NULL_MARK = 0x30;
 
 /** A state inside a state: the inner description's fields and subsections, in its own current version. */
 export function struct<S>(schema: VmState<S>): StateValue<S> {
-  return structOf<S>(schema.codec);
+  const { codec } = schema;
+  return structOf(codec, (value) => ({ type: 'struct', struct: codec.describe(value) }));
 }
 
-function structOf<S>(codec: StateCodec): StateValue<S> {
-  const describeOne = (value: S) => ({ type: 'struct', struct: codec.describe(value), size: codec.measure(value) });
+/** A state inside a state, in a version of its own: as the field says, not as new as its description is. */
+export function vstruct<S>(schema: VmState<S>, version: number): StateValue<S> {
+  const codec = schema.codec.inVersion(version);
+  // QEMU writes the members into the field's own entry.
+  return structOf(codec, (value) => ({ type: 'vstruct', elements: [codec.describe(value)] }));
+}
+
+function structOf<S>(codec: StateCodec, described: (value: S) => object): StateValue<S> {
+  const describeOne = (value: S) => ({ ...described(value), size: codec.measure(value) });
   return {
+    ...(codec.descriptorField === undefined ? {} : { isDescriptor: true }),
     uniform: codec.uniform,
     size: codec.size,
     // Codecs are typed where they are declared, by their schema.
@@ -58,6 +67,7 @@ export function array<T>(element: StateValue<T>, length: Count): StateField<read
   };
   return {
     ...(typeof length === 'number' ? {} : { countedBy: nameOf(length) }),
+    ...(element.isDescriptor === true && (fixed ?? 0) > 0 ? { isDescriptor: true } : {}),
     uniform: element.uniform,
     size,
     zero: () => Array.from({ length: fixed ?? 0 }, () => element.zero()),

@@ -34,6 +34,8 @@ export interface StateSchema<S> {
   readonly minimumVersion: number;
   /** Higher goes first (spec/wire.md §9.7). */
   readonly priority: number;
+  /** The field because of which no state can be sent, if there is one: a file descriptor. */
+  readonly descriptorField?: string | undefined;
   /** All fields and needed subsections, in an ArrayBuffer of their own. */
   encode(state: S): Uint8Array;
   /** The state in `bytes`, all of them. Throws `vmstate/…` naming path, offset, versions, expected and actual. */

@@ -49,12 +49,18 @@ export class StateCodec {
   readonly size: number | undefined;
   /** Whether a description of one state speaks for all. */
   readonly uniform: boolean;
+  /** Whether all fields are in every version. */
+  readonly sinceStart: boolean;
+  /** The field because of which no state can be sent, if there is one. */
+  readonly descriptorField: string | undefined;
+  readonly #options: CodecOptions;
   readonly #entries: readonly Entry[];
   readonly #zero: object;
   readonly #preSave: (state: unknown) => Siblings;
   readonly #postLoad: ((state: unknown, version: number) => unknown) | undefined;
 
   constructor(options: CodecOptions) {
+    this.#options = options;
     this.name = options.name;
     this.version = options.version;
     this.minimumVersion = options.minimumVersion;
@@ -64,12 +70,26 @@ export class StateCodec {
     const fields = this.#entries.map(({ field }) => field);
     const isPlain = this.subsections.length === 0 && fields.every(({ when }) => when === undefined);
     this.uniform = isPlain && fields.every(({ uniform }) => uniform);
+    this.sinceStart = fields.every(({ since = 0 }) => since === 0);
+    this.descriptorField = this.#entries.find(
+      ({ field: { isDescriptor, when, since = 0 } }) =>
+        isDescriptor === true && when === undefined && since <= this.version,
+    )?.key;
     const isFixed = isPlain && fields.every(({ since = 0, size }) => size !== undefined && since <= this.version);
     this.size = isFixed ? fields.reduce((sum, { size }) => sum + (size ?? 0), 0) : undefined;
     this.#zero = zeroObject(this.#entries);
     // The types of the hooks' states are checked where the schema is declared.
     this.#preSave = (options.preSave ?? ((state: unknown) => state)) as (state: unknown) => Siblings;
     this.#postLoad = options.postLoad as ((state: unknown, version: number) => unknown) | undefined;
+  }
+
+  /** The same in an earlier version: as such it is written, described and read. */
+  inVersion(version: number): StateCodec {
+    assert(
+      version >= this.minimumVersion && version <= this.version,
+      `${this.name}: ${version} is a version from ${this.minimumVersion} to ${this.version}`,
+    );
+    return version === this.version ? this : new StateCodec({ ...this.#options, version });
   }
 
   /** The state of a device that was never touched. */

@@ -34,6 +34,8 @@ export interface StateField<T> {
   readonly hidden?: true;
   /** Looks at the values of other fields. */
   readonly looksAround?: true;
+  /** A file descriptor, or has one in every value: nothing can carry it. */
+  readonly isDescriptor?: true;
   /** A whole number of at most 32 bits, which may count another field. */
   readonly counts?: true;
   /** Whether a description of one element speaks for all (spec/wire.md §9.9). */

@@ -80,6 +80,7 @@ export function vmstate<const F extends Fields, const U extends Subsections = Re
     version,
     minimumVersion,
     priority,
+    descriptorField: codec.descriptorField,
     codec,
     needed,
     encode: (state) => encode(codec, state),

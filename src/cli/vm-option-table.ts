@@ -20,6 +20,7 @@ export interface VmDraft {
   startPaused: boolean;
   incoming?: string;
   pidFile?: string;
+  dumpVmstate?: string;
   /** `-object` other than guests, `qom-type` and `id` among their values. */
   readonly objects: KeyValues[];
   readonly guests: string[];
@@ -153,6 +154,15 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
     argument: 'FILE',
     help: 'write the process id to FILE, remove it at exit',
     apply: (draft, value) => void (draft.pidFile = value),
+  },
+  {
+    names: ['dump-vmstate'],
+    argument: 'FILE',
+    help: "write the formats of all devices' states to FILE, as QEMU does, and exit",
+    apply: (draft, value, option) => {
+      if (draft.dumpVmstate !== undefined) throw bad(option, 'only one such option', `'${value}' as well`);
+      draft.dumpVmstate = value;
+    },
   },
   {
     names: ['accel'],

@@ -30,6 +30,8 @@ export interface VmOptions {
   readonly startPaused: boolean;
   readonly incoming?: string;
   readonly pidFile?: string;
+  /** The file for a dump of all state formats; there is to be no machine then. */
+  readonly dumpVmstate?: string;
   /** -object, other than guests: texts by name, `qom-type` and `id` among them. */
   readonly objects: readonly KeyValues[];
   /** `guest-…` texts of -object. */
@@ -122,7 +124,8 @@ function finish(draft: VmDraft): VmOptions {
   if (cpuCount !== undefined && cpuCount < draft.guests.length) {
     throw bad('-smp', `a vCPU for each of the ${draft.guests.length} guests`, `${cpuCount}`);
   }
-  if (machineType === 'none' && draft.devices.length > 0) {
+  // For a dump nothing is plugged in.
+  if (machineType === 'none' && draft.devices.length > 0 && draft.dumpVmstate === undefined) {
     throw bad('-device', "-M harness: QEMU's machine 'none' has no bus", `'${draft.devices[0]?.driver}' on -M none`);
   }
   // As in QEMU, -m 0 is -m left out.

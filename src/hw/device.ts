@@ -122,6 +122,8 @@ export interface Device<S = unknown> {
 export interface DeviceDefinition<P extends PropertyTable = PropertyTable, S = unknown> {
   /** The driver's name on the command line. */
   readonly name: string;
+  /** QEMU's name for devices of this type, where it is another: vmstate dumps are keyed by it. */
+  readonly qemuType?: string;
   /** One line for `--help` and documentation. */
   readonly summary: string;
   readonly properties: P;

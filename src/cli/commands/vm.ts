@@ -31,6 +31,11 @@ export async function runVm(args: readonly string[]): Promise<number> {
     process.stdout.write(`switchover ${packageVersion()}\n`);
     return EXIT_CODES.ok;
   }
+  if (line.options.dumpVmstate !== undefined) {
+    const { writeVmstateDump } = await import('../vmstate-dump.ts');
+    await writeVmstateDump(line.options.dumpVmstate, line.options);
+    return EXIT_CODES.ok;
+  }
   return runMachine(line.options);
 }
 

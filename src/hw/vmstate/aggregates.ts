@@ -2,6 +2,7 @@
 
 import { announced, type Count, counted, nameOf } from './raw-bytes.ts';
 import { badValue } from './scalars.ts';
+import type { DumpedValue } from './schema.ts';
 import { StateReader } from './state-bytes.ts';
 import type { StateCodec } from './state-codec.ts';
 import {
@@ -20,6 +21,8 @@ import type { VmState } from './vmstate.ts';
 
 /** What stands for a pointer to nothing. */
 const NULL_MARK = 0x30;
+/** Of an array of pointers QEMU's dump tells the pointers' size. */
+const POINTER_BYTES = 8;
 
 /** A state inside a state: the inner description's fields and subsections, in its own current version. */
 export function struct<S>(schema: VmState<S>): StateValue<S> {
@@ -30,8 +33,12 @@ export function struct<S>(schema: VmState<S>): StateValue<S> {
 /** A state inside a state, in a version of its own: as the field says, not as new as its description is. */
 export function vstruct<S>(schema: VmState<S>, version: number): StateValue<S> {
   const codec = schema.codec.inVersion(version);
-  // QEMU writes the members into the field's own entry.
-  return structOf(codec, (value) => ({ type: 'vstruct', elements: [codec.describe(value)] }));
+  return {
+    // QEMU writes the members into the field's own entry.
+    ...structOf(codec, (value) => ({ type: 'vstruct', elements: [codec.describe(value)] })),
+    // Its dump does not know which version a field is in.
+    dump: () => ({ size: schema.codec.memoryBytes, Description: schema.codec.dump() }),
+  };
 }
 
 function structOf<S>(codec: StateCodec, described: (value: S) => object): StateValue<S> {
@@ -48,6 +55,7 @@ function structOf<S>(codec: StateCodec, described: (value: S) => object): StateV
     extent: (cursor) => codec.extent(cursor, codec.version),
     describeOne,
     describe: (name, value) => [{ name, ...describeOne(value) }],
+    dump: () => ({ size: codec.memoryBytes, Description: codec.dump() }),
   };
 }
 
@@ -93,6 +101,7 @@ export function array<T>(element: StateValue<T>, length: Count): StateField<read
       return yield* extentOfEach(count, cursor, () => element.extent(cursor, siblings, isWanted));
     },
     describe: (name, value) => describeElements(name, value, element),
+    dump: () => dumpElements(element, fixed),
   };
 }
 
@@ -150,6 +159,7 @@ export function pointers<T, S = Siblings>(
           ? describeElements(name, run, nullElement)
           : describeElements(name, run as readonly T[], target),
       ),
+    dump: () => ({ ...dumpElements(target, length), size: POINTER_BYTES }),
   };
 }
 
@@ -171,6 +181,11 @@ function describeElements<T>(
     ...(index === values.length - 1 ? {} : { index }),
     ...element.describeOne(value),
   }));
+}
+
+/** As one element, and how many there are where that is always the same. */
+function dumpElements(element: Pick<StateValue<unknown>, 'dump'>, count: number | undefined): DumpedValue {
+  return { ...(count === undefined ? {} : { num: count }), size: 0, ...element.dump() };
 }
 
 function runsOf<T>(values: readonly (T | null)[]): (T | null)[][] {

@@ -8,6 +8,11 @@ export function named<F extends StateField<unknown>>(wireName: string, field: F)
   return { ...field, wireName };
 }
 
+/** A field that QEMU keeps in memory of its own: its vmstate dump then does not know the size and says 0. */
+export function allocated<F extends StateField<unknown>>(field: F): F {
+  return { ...field, dump: () => ({ ...field.dump(), size: 0 }) };
+}
+
 /** A field that states of versions before `version` do not have; it is zero, or `preset`, when one of those is loaded. */
 export function since<T>(version: number, field: StateField<T>, preset?: T): StateField<T> {
   return { ...field, since: version, zero: () => (preset === undefined ? field.zero() : preset) };
@@ -36,6 +41,7 @@ export function validate<S = Siblings>(
     hidden: true,
     zero: () => undefined,
     describe: () => [],
+    dump: () => undefined,
     write(_, __, siblings) {
       if (!check(siblings))
         throw trouble('vmstate/unsavable', { expected: rule, actual: 'a state where it is not so' });

@@ -7,12 +7,14 @@ import { badValue } from './scalars.ts';
 import { fixedField, type StateValue, unsavable } from './state-field.ts';
 
 const DESCRIPTOR_MARK = 0x20;
+const IN_MEMORY_BYTES = 4;
 const NO_WAY = 'a transport that carries file descriptors, which sockets of Node do not';
 
 /** A file descriptor by its number in this process. */
 export const fd: StateValue<number> = {
   ...fixedField('fd', 1),
   isDescriptor: true,
+  dump: () => ({ size: IN_MEMORY_BYTES }),
   zero: () => -1,
   write(_, value) {
     throw unsavable(NO_WAY, `descriptor ${value}`);

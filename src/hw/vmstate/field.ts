@@ -1,7 +1,7 @@
 /** The kinds of fields a state can have, under one name: `fields: { level: field.u8, deadline: field.timer }`. */
 
 import { array, pointer, pointers, struct, vstruct } from './aggregates.ts';
-import { named, since, validate, when } from './conditions.ts';
+import { allocated, named, since, validate, when } from './conditions.ts';
 import { fd } from './descriptor.ts';
 import { list, queue, tree } from './queues.ts';
 import { bitmap, buffer, unused } from './raw-bytes.ts';
@@ -37,6 +37,7 @@ export const field = {
   tree,
   tmp,
   named,
+  allocated,
   since,
   when,
   validate,

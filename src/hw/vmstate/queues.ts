@@ -21,12 +21,22 @@ const COUNT_BYTES = 4;
 
 /** A queue of structs (QTAILQ). */
 export function queue<S>(schema: VmState<S>): StateField<readonly S[]> {
-  return marked({ type: 'qtailq', element: struct(schema), members: (value) => [schema.codec.describe(value)] });
+  return marked({
+    type: 'qtailq',
+    element: struct(schema),
+    dumped: schema,
+    members: (value) => [schema.codec.describe(value)],
+  });
 }
 
 /** A list of structs (QLIST), in order. */
 export function list<S>(schema: VmState<S>): StateField<readonly S[]> {
-  return marked({ type: 'qlist', element: struct(schema), members: (value) => [schema.codec.describe(value)] });
+  return marked({
+    type: 'qlist',
+    element: struct(schema),
+    dumped: schema,
+    members: (value) => [schema.codec.describe(value)],
+  });
 }
 
 /** A tree (GTree) in the order of its keys, which are structs or, without a description of their own, 64-bit numbers. */
@@ -44,6 +54,7 @@ export function tree<S, K>(value: VmState<S>, key?: VmState<K>): StateField<read
     type: 'gtree',
     element: entry,
     isCounted: true,
+    dumped: value,
     members: ([first, second]) => [
       ...(key === undefined ? [] : [key.codec.describe(first)]),
       value.codec.describe(second),
@@ -53,13 +64,16 @@ export function tree<S, K>(value: VmState<S>, key?: VmState<K>): StateField<read
 
 function marked<T>(options: {
   type: string;
-  element: Omit<StateValue<T>, 'describe' | 'describeOne'>;
+  element: Omit<StateValue<T>, 'describe' | 'describeOne' | 'dump'>;
+  /** What QEMU's dump tells of an element: the value alone where there is a key. */
+  dumped: Pick<VmState<never>, 'codec'>;
   /** Whether the number of elements goes first. */
   isCounted?: boolean;
   /** The descriptions that QEMU writes into the field's own entry, one after the other. */
   members: (value: T) => object[];
 }): StateField<readonly T[]> {
   const { type, element, isCounted = false, members } = options;
+  const { codec } = options.dumped;
   const measure = (values: readonly T[]) => {
     if (!Array.isArray(values)) throw unsavable('an array', values);
     const head = isCounted ? COUNT_BYTES : 0;
@@ -95,6 +109,7 @@ function marked<T>(options: {
     },
     extent: (cursor) => markedExtent(cursor, element, isCounted),
     describe: (name, values) => [{ name, type, elements: values.flatMap(members), size: measure(values) }],
+    dump: () => ({ size: codec.memoryBytes, Description: codec.dump() }),
   };
 }
 
@@ -133,7 +148,7 @@ function checkCount(announced: number | undefined, actual: number, at: number): 
 function pair<K, V>(
   key: StateValue<K>,
   value: StateValue<V>,
-): Omit<StateValue<readonly [K, V]>, 'describe' | 'describeOne'> {
+): Omit<StateValue<readonly [K, V]>, 'describe' | 'describeOne' | 'dump'> {
   return {
     uniform: false,
     size: key.size === undefined || value.size === undefined ? undefined : key.size + value.size,

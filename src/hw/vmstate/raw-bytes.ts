@@ -64,6 +64,7 @@ function variableBuffer(length: Exclude<Count, number>): StateField<Uint8Array> 
       return isWanted ? copyOf(bytes) : undefined;
     },
     describe: (name, value) => (value.length === 0 ? [] : [{ name, type: 'buffer', size: value.length }]),
+    dump: () => ({ size: 0 }),
   };
 }
 
@@ -113,6 +114,7 @@ export function bitmap(bits: Count): StateField<BigUint64Array> {
     },
     describe: (name, value) =>
       value.length === 0 ? [] : [{ name, type: 'bitmap', size: value.length * BYTES_OF_WORD }],
+    dump: () => ({ size: 0 }),
   };
 }
 

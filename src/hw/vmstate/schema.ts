@@ -27,6 +27,32 @@ export interface DescribedState {
   readonly subsections?: readonly object[];
 }
 
+/** What QEMU's `-dump-vmstate` tells of a field's value: how many there are, bytes of one, and what it is made of. */
+export interface DumpedValue {
+  readonly num?: number;
+  /** 0 where it depends on the state; of a struct the bytes in QEMU's memory, which the stream does not have. */
+  readonly size: number;
+  readonly Description?: DumpedState;
+}
+
+/** One field in QEMU's `-dump-vmstate`, in its key order. */
+export interface DumpedField extends DumpedValue {
+  readonly field: string;
+  /** The first version of the state that has it. */
+  readonly version_id: number;
+  /** Whether a predicate decides instead of the version. */
+  readonly field_exists: boolean;
+}
+
+/** A state, struct or subsection in QEMU's `-dump-vmstate`, in its key order. */
+export interface DumpedState {
+  readonly name: string;
+  readonly version_id: number;
+  readonly minimum_version_id: number;
+  readonly Fields?: readonly DumpedField[];
+  readonly Subsections?: readonly DumpedState[];
+}
+
 /** A device's state description. */
 export interface StateSchema<S> {
   readonly name: string;
@@ -43,4 +69,6 @@ export interface StateSchema<S> {
   /** Finds where the state ends on a stream: yields what to read next and is given those bytes. */
   extent(version: number, place?: Omit<StatePlace, 'version'>): Generator<ExtentStep, void, Uint8Array>;
   describe(state: S): DescribedState;
+  /** What `-dump-vmstate` tells of it: all that can be there, whatever the state. */
+  dump(): DumpedState;
 }

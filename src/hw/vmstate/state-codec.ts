@@ -5,7 +5,7 @@
 
 import { assert } from '../../base/assert.ts';
 import { messageOf } from '../../base/errors.ts';
-import type { DescribedState, ExtentStep } from './schema.ts';
+import type { DescribedState, DumpedState, ExtentStep } from './schema.ts';
 import { StateReader, type StateWriter } from './state-bytes.ts';
 import { copyOf, type Extent, type ExtentCursor, type Siblings, type StateField, shown, take } from './state-field.ts';
 import {
@@ -22,6 +22,7 @@ export interface CodecOptions {
   readonly name: string;
   readonly version: number;
   readonly minimumVersion: number;
+  readonly memoryBytes?: number | undefined;
   readonly fields: Readonly<Record<string, StateField<unknown>>>;
   readonly subsections: Readonly<Record<string, { readonly codec: StateCodec; needed(state: unknown): boolean }>>;
   readonly preSave?: ((state: never) => unknown) | undefined;
@@ -49,6 +50,8 @@ export class StateCodec {
   readonly size: number | undefined;
   /** Whether a description of one state speaks for all. */
   readonly uniform: boolean;
+  /** Bytes of such a struct in QEMU's memory, as its dump tells; 0 where nothing is known. */
+  readonly memoryBytes: number;
   /** Whether all fields are in every version. */
   readonly sinceStart: boolean;
   /** The field because of which no state can be sent, if there is one. */
@@ -77,6 +80,7 @@ export class StateCodec {
     )?.key;
     const isFixed = isPlain && fields.every(({ since = 0, size }) => size !== undefined && since <= this.version);
     this.size = isFixed ? fields.reduce((sum, { size }) => sum + (size ?? 0), 0) : undefined;
+    this.memoryBytes = options.memoryBytes ?? this.size ?? 0;
     this.#zero = zeroObject(this.#entries);
     // The types of the hooks' states are checked where the schema is declared.
     this.#preSave = (options.preSave ?? ((state: unknown) => state)) as (state: unknown) => Siblings;
@@ -174,6 +178,24 @@ export class StateCodec {
         isPresent(field, state, this.version) ? field.describe(name, state[key], state) : [],
       ),
       ...(subsections.length === 0 ? {} : { subsections }),
+    };
+  }
+
+  /** What `-dump-vmstate` tells: every field and subsection that there can be. */
+  dump(): DumpedState {
+    const fields = this.#entries.flatMap(({ key, field }) => {
+      const value = field.dump();
+      if (value === undefined) return [];
+      const { wireName = key, since = 0, when } = field;
+      return [{ field: wireName, version_id: since, field_exists: when !== undefined, ...value }];
+    });
+    const subsections = this.subsections.map(({ codec }) => codec.dump());
+    return {
+      name: this.name,
+      version_id: this.version,
+      minimum_version_id: this.minimumVersion,
+      ...(fields.length === 0 ? {} : { Fields: fields }),
+      ...(subsections.length === 0 ? {} : { Subsections: subsections }),
     };
   }
 

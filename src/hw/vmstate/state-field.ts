@@ -3,7 +3,7 @@
  * part of a state. Kinds of fields are made in the files beside this one and given to authors as `field`.
  */
 
-import type { ExtentStep } from './schema.ts';
+import type { DumpedValue, ExtentStep } from './schema.ts';
 import type { Allowance, StateReader, StateWriter } from './state-bytes.ts';
 import { trouble } from './trouble.ts';
 
@@ -53,6 +53,8 @@ export interface StateField<T> {
   extent(cursor: ExtentCursor, siblings: Siblings, isWanted: boolean): Extent;
   /** Its entries in a description: none, one, or one per element. */
   describe(name: string, value: T, siblings: Siblings): object[];
+  /** What `-dump-vmstate` tells of it besides name and version; undefined of a field that is no bytes. */
+  dump(): DumpedValue | undefined;
 }
 
 /** A field that is one value and can be an element of an array. */
@@ -74,7 +76,7 @@ export type ValueOf<F> = F extends StateField<infer T> ? T : never;
 export function fixedField(
   type: string,
   size: number,
-): Pick<StateValue<unknown>, 'uniform' | 'describe' | 'describeOne' | 'measure' | 'extent'> & {
+): Pick<StateValue<unknown>, 'uniform' | 'describe' | 'describeOne' | 'measure' | 'extent' | 'dump'> & {
   readonly size: number;
 } {
   const described = { type, size };
@@ -85,6 +87,7 @@ export function fixedField(
     extent: () => take({ count: size }),
     describeOne: () => described,
     describe: (name) => [{ name, ...described }],
+    dump: () => ({ size }),
   };
 }
 

@@ -50,5 +50,6 @@ export function tmp<T, S = Siblings>(
       const value = make(siblings);
       return [{ name, type: 'tmp', elements: [codec.describe(value)], size: codec.measure(value) }];
     },
+    dump: () => ({ size: codec.memoryBytes, Description: codec.dump() }),
   };
 }

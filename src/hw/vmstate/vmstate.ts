@@ -43,6 +43,11 @@ export interface VmStateOptions<F extends Fields, U extends Subsections> {
   readonly version: number;
   /** The oldest version that can be loaded; default: the current one alone. */
   readonly minimumVersion?: number;
+  /**
+   * Bytes of QEMU's struct in memory, for `-dump-vmstate`, which tells it of structs inside a state; default: as many as on
+   * the stream.
+   */
+  readonly memoryBytes?: number;
   /** Higher goes first; default 0. */
   readonly priority?: number;
   /** In the order of the stream. A field's key is its name in the state, and on the stream unless it is `field.named`. */
@@ -73,8 +78,17 @@ export function vmstate<const F extends Fields, const U extends Subsections = Re
   type S = StateWith<F, U>;
   const { name, version, minimumVersion = version, priority = 0, fields, needed = () => true } = options;
   const subsections = options.subsections ?? {};
-  const { preSave, postLoad } = options;
-  const codec = new StateCodec({ name, version, minimumVersion, fields, subsections, preSave, postLoad });
+  const { preSave, postLoad, memoryBytes } = options;
+  const codec = new StateCodec({
+    name,
+    version,
+    minimumVersion,
+    memoryBytes,
+    fields,
+    subsections,
+    preSave,
+    postLoad,
+  });
   return {
     name,
     version,
@@ -88,6 +102,7 @@ export function vmstate<const F extends Fields, const U extends Subsections = Re
     decode: (bytes, place) => decode(codec, bytes, place) as S,
     extent: (streamVersion, place) => extent(codec, { ...place, version: streamVersion }),
     describe: (state) => codec.describe(state),
+    dump: () => codec.dump(),
   };
 }
 

@@ -130,6 +130,7 @@ function powerOn(nowNs: bigint): readonly Channel[] {
 
 export default defineDevice({
   name: 'i8254',
+  qemuType: 'isa-pit',
   summary: "the PC's interval timer, an Intel 8254",
   properties: {},
   state: I8254_STATE,

@@ -6,6 +6,7 @@ import { CHANNELS } from './registers.ts';
 const CHANNEL = vmstate({
   name: 'pit channel',
   version: 2,
+  memoryBytes: 56,
   fields: {
     count: field.i32,
     latchedCount: field.named('latched_count', field.u16),
@@ -35,7 +36,7 @@ export const I8254_STATE = vmstate({
   minimumVersion: 2,
   fields: {
     irqDisabled: field.named('channels[0].irq_disabled', field.since(3, field.u32)),
-    channels: field.array(field.struct(CHANNEL), CHANNELS),
+    channels: field.since(2, field.array(field.struct(CHANNEL), CHANNELS)),
     /** Of channel 0, once more. */
     nextTransitionNs: field.named('channels[0].next_transition_time', field.i64),
   },

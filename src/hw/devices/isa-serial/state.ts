@@ -6,8 +6,9 @@ import { FIFO_BYTES } from './registers.ts';
 const FIFO = vmstate({
   name: 'Fifo8',
   version: 1,
+  memoryBytes: 24,
   fields: {
-    data: field.buffer(FIFO_BYTES),
+    data: field.allocated(field.since(1, field.buffer(FIFO_BYTES))),
     head: field.u32,
     num: field.u32,
     fits: field.validate(
@@ -30,12 +31,12 @@ const unsent = vmstate({
 const received = vmstate({
   name: 'serial/recv_fifo',
   version: 1,
-  fields: { fifo: field.named('recv_fifo', field.struct(FIFO)) },
+  fields: { fifo: field.named('recv_fifo', field.since(1, field.struct(FIFO))) },
 });
 const toSend = vmstate({
   name: 'serial/xmit_fifo',
   version: 1,
-  fields: { fifo: field.named('xmit_fifo', field.struct(FIFO)) },
+  fields: { fifo: field.named('xmit_fifo', field.since(1, field.struct(FIFO))) },
 });
 const timeoutTimer = vmstate({
   name: 'serial/fifo_timeout_timer',
@@ -61,8 +62,9 @@ const UART = vmstate({
   name: 'serial',
   version: 3,
   minimumVersion: 2,
+  memoryBytes: 640,
   fields: {
-    divisor: field.named('divider', field.u16),
+    divisor: field.named('divider', field.since(2, field.u16)),
     rbr: field.u8,
     ier: field.u8,
     iir: field.u8,

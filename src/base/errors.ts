@@ -72,6 +72,10 @@ export const ERRORS = {
     'migration',
     (d) => `device state too long ${statePlace(d)}: expected its end, got ${d.extra} more bytes`,
   ),
+  'dump/bad-value': row<{ file: string; at: string; expected: string; actual: string }>(
+    'usage',
+    (d) => `bad vmstate dump '${d.file}' at ${d.at}: expected ${d.expected}, got ${d.actual}`,
+  ),
   'vmstate/bad-value': row<StateTroublePlace & { expected: string; actual: string }>(
     'migration',
     (d) => `bad device state ${statePlace(d)}: expected ${d.expected}, got ${d.actual}`,

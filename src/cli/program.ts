@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT_CODES, HarnessError } from '../base/errors.ts';
+import type { CheckFlags } from './commands/check.ts';
 import { FILLS } from './fill.ts';
 import type { MigrateFlags } from './migrate-plan.ts';
 import { packageVersion } from './version.ts';
@@ -63,6 +64,23 @@ function declareCommands(end: (code: number) => void): Command {
     .action(async (device: string, flags: { json?: boolean; junit?: string }) => {
       const { runConformanceCommand } = await import('./commands/conformance.ts');
       end(await runConformanceCommand(device, flags));
+    });
+
+  program
+    .command('check')
+    .description("compare two vmstate dumps, ours or QEMU's: everything that differs, and whether it breaks migration")
+    .argument('<a>', 'a file that -dump-vmstate wrote, or - for standard input')
+    .argument('<b>', 'the other one')
+    .option('--json', 'one JSON object instead of text')
+    .option('--junit <file>', 'also write the result for each device as JUnit XML')
+    .addOption(
+      new Option('--direction <way>', 'what has to work: forward is from A to B')
+        .choices(['forward', 'backward', 'both'])
+        .default('both'),
+    )
+    .action(async (a: string, b: string, flags: CheckFlags) => {
+      const { runCheck } = await import('./commands/check.ts');
+      end(await runCheck(a, b, flags));
     });
 
   program

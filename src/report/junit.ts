@@ -7,16 +7,16 @@ export interface JunitSuite {
     readonly name: string;
     /** Why it failed, if it did. */
     readonly why?: string;
-    readonly durationMs: number;
+    readonly durationMs?: number;
   }[];
 }
 
 /** The XML document of one suite. */
 export function junitXml({ name, cases }: JunitSuite): string {
   const failures = cases.filter(({ why }) => why !== undefined).length;
-  const totalMs = cases.reduce((sum, { durationMs }) => sum + durationMs, 0);
+  const totalMs = cases.reduce((sum, { durationMs = 0 }) => sum + durationMs, 0);
   const suite = `<testsuite name="${escaped(name)}" tests="${cases.length}" failures="${failures}" time="${seconds(totalMs)}">`;
-  const rows = cases.map(({ name: title, why, durationMs }) => {
+  const rows = cases.map(({ name: title, why, durationMs = 0 }) => {
     const open = `  <testcase classname="${escaped(name)}" name="${escaped(title)}" time="${seconds(durationMs)}"`;
     return why === undefined ? `${open}/>` : `${open}><failure message="${escaped(why)}"/></testcase>`;
   });

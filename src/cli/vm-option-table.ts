@@ -17,6 +17,8 @@ export interface VmDraft {
   name?: string;
   uuid?: string;
   cpuCount?: number;
+  /** 0 means no ring. */
+  dirtyRingPages?: number;
   startPaused: boolean;
   incoming?: string;
   pidFile?: string;
@@ -49,6 +51,8 @@ export interface VmOptionRow {
   readonly apply: (draft: VmDraft, value: string, option: string) => void;
 }
 
+/** KVM's largest ring. */
+const MAX_RING_PAGES = 65_536;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** The options in the order `--help` shows them. */
@@ -166,9 +170,12 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
   },
   {
     names: ['accel'],
-    argument: 'NAME',
-    help: 'accepted: guests are scripted, so there is nothing to accelerate',
-    apply: () => undefined,
+    argument: 'NAME[,dirty-ring-size=N]',
+    help: 'any name: guests are scripted; with a ring of N page writes for each vCPU, dirty-limit works as on KVM',
+    apply: (draft, value, option) => {
+      const size = parseKeyValues(value, { option, impliedKey: 'accel' }).get('dirty-ring-size');
+      if (size !== undefined) draft.dirtyRingPages = parseRingSize(size, `${option} dirty-ring-size`);
+    },
   },
   {
     names: ['msg'],
@@ -286,6 +293,15 @@ function required(values: KeyValues, key: string, option: string): string {
 function parseCount(text: string, option: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text)) throw bad(option, 'a whole number from 1', `'${text}'`);
   return Number(text);
+}
+
+/** 0, or a power of two as KVM wants it. */
+function parseRingSize(text: string, option: string): number {
+  const size = /^\d{1,7}$/.test(text) ? Number(text) : -1;
+  if (size < 0 || size > MAX_RING_PAGES || (size & (size - 1)) !== 0) {
+    throw bad(option, `a power of two up to ${MAX_RING_PAGES}`, `'${text}'`);
+  }
+  return size;
 }
 
 function bad(option: string, expected: string, actual: string): HarnessError {

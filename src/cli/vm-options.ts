@@ -27,6 +27,8 @@ export interface VmOptions {
   readonly suppressDescription: boolean;
   /** `-machine …,resources=SIZE`: what devices may allocate (bytes). */
   readonly resourceBytes?: number;
+  /** `-accel …,dirty-ring-size=N`. */
+  readonly dirtyRingPages?: number;
   readonly startPaused: boolean;
   readonly incoming?: string;
   readonly pidFile?: string;
@@ -110,12 +112,13 @@ export function vmHelp(): string {
 }
 
 function finish(draft: VmDraft): VmOptions {
-  const { machine, ramBytes, cpuCount, ...drafted } = draft;
+  const { machine, ramBytes, cpuCount, dirtyRingPages = 0, ...drafted } = draft;
   const suppressDescription = parseOnOff(machine.get('suppress-vmdesc') ?? 'off', '-machine suppress-vmdesc');
   const resources = machine.get('resources');
   const rest = {
     ...drafted,
     suppressDescription,
+    ...(dirtyRingPages === 0 ? {} : { dirtyRingPages }),
     ...(resources === undefined ? {} : { resourceBytes: parseSize(resources, '-machine resources') }),
   };
   const type = machine.get('type') ?? 'none';

@@ -8,7 +8,7 @@ import type { DeviceConfig, DeviceThread } from './device-thread.ts';
 import { checkGuest } from './guest/guest-check.ts';
 import { type GuestOptions, guestRegion } from './guest/guest-options.ts';
 import type { GuestCheck } from './guest/guest-program.ts';
-import { Vcpu } from './guest/vcpu.ts';
+import { Vcpu, type VcpuStats } from './guest/vcpu.ts';
 import { RamBlock } from './ram.ts';
 import type { RamFile } from './ram-file.ts';
 import { DEFAULT_RESOURCE_BYTES } from './vfio/resource-pool.ts';
@@ -45,6 +45,10 @@ export class Machine {
   readonly guests: readonly GuestOptions[];
   readonly #time = new SharedTime();
   readonly #vcpus: Promise<readonly Vcpu[]>;
+  /** The same once they are there. */
+  #started: readonly Vcpu[] = [];
+  /** Pages per second by vCPU. */
+  readonly #limits = new Map<number, number>();
   readonly #devices: Promise<DeviceSet>;
 
   /**
@@ -59,7 +63,7 @@ export class Machine {
     const { ram } = this;
     const start = (guest: GuestOptions) => Vcpu.create({ ram: ram.share, guest, onFailure: config.onVcpuFailure });
     this.#vcpus = Promise.all(config.guests.map(start));
-    this.#vcpus.catch(config.onVcpuFailure); // also reported by the first start
+    this.#vcpus.then((vcpus) => this.#vcpusStarted(vcpus), config.onVcpuFailure); // also reported by the first start
     this.#devices = DeviceSet.create({
       configs: config.devices,
       ram: ram.share,
@@ -129,6 +133,22 @@ export class Machine {
   /** Takes `percent` (0…99) of every vCPU's time away; 0 gives it back. */
   async throttle(percent: number): Promise<void> {
     for (const vcpu of await this.#vcpus) vcpu.throttle(percent);
+  }
+
+  /** Lets a vCPU write at most so many pages in a second; 0 = as many as it likes. */
+  limitVcpu(index: number, pagesPerSecond: number): void {
+    this.#limits.set(index, pagesPerSecond);
+    this.#started[index]?.limit(pagesPerSecond);
+  }
+
+  /** What each vCPU did so far. */
+  vcpuStats(): readonly VcpuStats[] {
+    return this.#started.map((vcpu) => vcpu.stats());
+  }
+
+  #vcpusStarted(vcpus: readonly Vcpu[]): void {
+    this.#started = vcpus;
+    for (const [index, limit] of this.#limits) vcpus[index]?.limit(limit);
   }
 
   /** Every device back to power-on. */

@@ -13,6 +13,8 @@ import type { BitmapKernel, PagesKernel } from '../threads/kernel-exports.ts';
 import { IOV_MAX, native } from '../threads/native.ts';
 import type { GatherList } from '../threads/segments.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
+import { bitCount, lowestBits } from './bit-masks.ts';
+import { DirtyWatch } from './dirty-watch.ts';
 import { attachRamFile, type RamFile } from './ram-file.ts';
 
 const WASM_PAGE = 65_536;
@@ -103,6 +105,7 @@ export class RamBlock {
   readonly #ramBase: number;
   readonly #scratchBase: number;
   #pendingPages = 0;
+  #watch: DirtyWatch | undefined;
 
   /**
    * Allocates a block of `length` bytes (a multiple of 4 KiB), all zero and never written, or with a file's content.
@@ -211,6 +214,7 @@ export class RamBlock {
 
   /** Starts a migration: every page is pending. */
   beginSave(): void {
+    this.#watch?.look();
     this.#bitmap.harvest(this.share.dirtyOffset, this.#pendingOffset, this.#writtenOffset, this.#words);
     this.#bitmap.setRange(this.#pendingOffset, 0, this.pageCount);
     this.#pendingPages = this.pageCount;
@@ -219,6 +223,7 @@ export class RamBlock {
 
   /** Moves dirty bits to the pending bitmap; returns the number of pages that were not pending before. */
   syncDirty(): number {
+    this.#watch?.look();
     const fresh = this.#bitmap.harvest(this.share.dirtyOffset, this.#pendingOffset, this.#writtenOffset, this.#words);
     this.#pendingPages += fresh;
     return fresh;
@@ -228,6 +233,22 @@ export class RamBlock {
   endSave(): void {
     this.#bitmap.giveBack(this.share.dirtyOffset, this.#pendingOffset, this.#words);
     this.#pendingPages = 0;
+  }
+
+  /**
+   * Watches which pages become dirty from now on, until `endWatch`. Not while a migration runs, whose bits it would take away;
+   * one that starts meanwhile does no harm.
+   */
+  watchDirty(): DirtyWatch {
+    this.#bitmap.harvest(this.share.dirtyOffset, this.#pendingOffset, this.#writtenOffset, this.#words);
+    this.#pending.fill(0); // means nothing between migrations: the next one sends every page
+    this.#watch = new DirtyWatch(this.#dirty);
+    return this.#watch;
+  }
+
+  /** Ends what `watchDirty` began. */
+  endWatch(): void {
+    this.#watch = undefined;
   }
 
   /** Makes the next record repeat the block's name (first record on a channel, another block came between). */
@@ -445,25 +466,6 @@ export class RamBlock {
       throw new HarnessError('ram/out-of-range', { ramBlock: this.name, offset, length, blockLength: this.length });
     }
   }
-}
-
-function bitCount(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count += 1;
-  return count;
-}
-
-/** The lowest `count` set bits of a group's mask: small limits must not send a whole group. */
-function lowestBits(mask: number, count: number): number {
-  if (count >= GROUP) return mask;
-  let kept = 0;
-  let rest = mask;
-  for (let n = 0; n < count && rest !== 0; n++) {
-    const bit = rest & -rest;
-    kept |= bit;
-    rest &= ~bit;
-  }
-  return kept >>> 0;
 }
 
 function sharedMemory(pages: number, address: 'i32' | 'i64'): WebAssembly.Memory {

@@ -16,9 +16,27 @@ export interface DirtyPeriod {
   readonly sentBytes: number;
 }
 
+/** Tells when something is to be done about a guest: after every second period in which it dirtied too much. */
+export class DirtyTrigger {
+  #badPeriods = 0;
+
+  /** Judges a period; `threshold` is the percentage of the sent bytes that may be dirtied again. */
+  pulled(period: DirtyPeriod, threshold: number): boolean {
+    if (period.dirtiedBytes <= allowedBytes(period, threshold)) return false;
+    this.#badPeriods += 1;
+    if (this.#badPeriods < BAD_PERIODS) return false;
+    this.#badPeriods = 0;
+    return true;
+  }
+}
+
+function allowedBytes({ sentBytes }: DirtyPeriod, threshold: number): number {
+  return Math.floor((sentBytes * threshold) / 100);
+}
+
 /** The throttle of one outgoing migration. It never goes down. */
 export class AutoConverge {
-  #badPeriods = 0;
+  readonly #trigger = new DirtyTrigger();
   #percent = 0;
   #tickMs: number | undefined;
   #syncsAtTick = 0;
@@ -29,14 +47,11 @@ export class AutoConverge {
   }
 
   /** Judges a period; true when `percent` changed. */
-  judge({ dirtiedBytes, sentBytes }: DirtyPeriod, parameters: ThrottleParameters): boolean {
-    const limit = Math.floor((sentBytes * parameters.threshold) / 100);
-    if (dirtiedBytes <= limit) return false;
-    this.#badPeriods += 1;
-    if (this.#badPeriods < BAD_PERIODS) return false;
-    this.#badPeriods = 0;
+  judge(period: DirtyPeriod, parameters: ThrottleParameters): boolean {
+    if (!this.#trigger.pulled(period, parameters.threshold)) return false;
+    const share = allowedBytes(period, parameters.threshold) / period.dirtiedBytes;
     const before = this.#percent;
-    this.#percent = Math.min(99, Math.max(1, this.#next(limit / dirtiedBytes, parameters)));
+    this.#percent = Math.min(99, Math.max(1, this.#next(share, parameters)));
     return this.#percent !== before;
   }
 

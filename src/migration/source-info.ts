@@ -1,5 +1,6 @@
 /** The source's part of query-migrate, from everything that knows a piece of it (spec/control.md §5.3). Pure. */
 
+import type { GuestThrottle } from './guest-throttle.ts';
 import type { Ledger } from './ledger.ts';
 import type { PeerKnowledge } from './peer-extension.ts';
 import type { RamSender } from './ram/ram-sender.ts';
@@ -19,8 +20,8 @@ export interface SourceFacts {
   readonly sections: SectionSaver | undefined;
   /** What the way that RAM goes has to tell. */
   readonly ramPath: Pick<MigrationInfo, 'xbzrle-cache'>;
-  /** Percent of time taken from the guest; undefined while nothing is taken. */
-  readonly throttlePercent: number | undefined;
+  /** What the guest is slowed down by. */
+  readonly throttle: Pick<GuestThrottle, 'percent' | 'roundTimes'>;
   /** On machine types that QEMU does not have: what its reply does not have either. */
   readonly switchover:
     | {
@@ -35,7 +36,7 @@ export interface SourceFacts {
 
 /** Members are there when QEMU's are. */
 export function sourceInfo(facts: SourceFacts): MigrationInfo {
-  const { status, stats, ram, sections, throttlePercent } = facts;
+  const { status, stats, ram, sections } = facts;
   const error = facts.error === undefined ? {} : { 'error-desc': facts.error.message };
   if (status === 'none' || status === 'setup' || status === 'failed' || status === 'cancelled') {
     return { status, ...error };
@@ -48,11 +49,23 @@ export function sourceInfo(facts: SourceFacts): MigrationInfo {
     'total-time': stats.totalTimeMs(),
     ...(done ? { downtime: stats.downtimeMs ?? 0 } : { 'expected-downtime': stats.expectedDowntimeMs }),
     ...(vfio.length > 0 ? { vfio: { transferred: vfio.reduce((sum, device) => sum + device.transferred, 0) } } : {}),
-    ...(throttlePercent === undefined ? {} : { 'cpu-throttle-percentage': throttlePercent }),
+    ...throttleInfo(facts.throttle),
     ram: stats.ram({ totalBytes: ram?.totalBytes ?? 0, remainingBytes: ram?.pendingBytes ?? 0, done }),
     ...facts.ramPath,
     ...(facts.switchover === undefined ? {} : { 'x-switchover': switchoverInfo(facts.switchover, sections, stats) }),
     ...error,
+  };
+}
+
+function throttleInfo({ percent, roundTimes }: SourceFacts['throttle']): Partial<MigrationInfo> {
+  return {
+    ...(percent === undefined ? {} : { 'cpu-throttle-percentage': percent }),
+    ...(roundTimes === undefined
+      ? {}
+      : {
+          'dirty-limit-throttle-time-per-round': roundTimes.throttleUs,
+          'dirty-limit-ring-full-time': roundTimes.ringFullUs,
+        }),
   };
 }
 

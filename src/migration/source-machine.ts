@@ -2,10 +2,11 @@
 
 import type { RamBlock } from '../hw/ram.ts';
 import type { SourceDevice } from './device-sections.ts';
+import type { ThrottledMachine } from './guest-throttle.ts';
 import type { VmState } from './savevm.ts';
 
 /** The machine as its source side sees it. */
-export interface SourceMachine {
+export interface SourceMachine extends ThrottledMachine {
   readonly machineName: string;
   /** 16 bytes, or undefined when none was configured. */
   readonly uuid: Uint8Array | undefined;
@@ -16,8 +17,6 @@ export interface SourceMachine {
   devices(): Promise<readonly SourceDevice[]>;
   /** True while the run state is `running`. */
   isRunning(): boolean;
-  /** Takes `percent` (0…99) of the vCPUs' time away. */
-  throttle(percent: number): Promise<void>;
   /** Stops the guest for switchover (run state `finish-migrate`); the state it was stopped in. */
   stopForSwitchover(): Promise<VmState>;
   /** After failure or cancel: the guest goes on as it was, if it had been stopped. */

@@ -101,9 +101,9 @@ export class SourceMigration {
     this.#openTls = deps.tls;
     this.#options = deps.options.snapshot();
     this.#throttle = new GuestThrottle({
-      isOn: this.#options.capabilities['auto-converge'],
-      parameters: () => deps.options.throttleParameters(),
-      apply: (percent) => deps.machine.throttle(percent),
+      capabilities: this.#options.capabilities,
+      options: deps.options,
+      machine: deps.machine,
       log: deps.log,
     });
     this.#peer = new PeerKnowledge(deps.clock, (destination) => this.#ack.compare(destination));
@@ -203,7 +203,7 @@ export class SourceMigration {
       stats: this.#stats,
       ram: this.#ram,
       sections: this.#sections,
-      throttlePercent: this.#throttle.percent,
+      throttle: this.#throttle,
       ramPath: this.#ramPath?.info() ?? {},
       switchover: this.#machine.machineName === 'none' ? undefined : switchover,
     });

@@ -4,9 +4,12 @@
  */
 
 import type { RunState } from '../hw/run-state.ts';
+import type { DirtyRateMeter } from './dirty-rate.ts';
 import type { Ledger } from './ledger.ts';
 import type { ObjectRegistry } from './objects/object-registry.ts';
+import type { SelfAnnouncer } from './self-announce.ts';
 import type { MigrationStatus } from './status.ts';
+import type { VcpuLimits } from './vcpu-limits.ts';
 
 /** QMP events of a virtual machine (spec/control.md §5.7): name and data, `undefined` data is left out. */
 export type VmEvent =
@@ -71,6 +74,9 @@ export interface MigrationInfo {
   readonly 'expected-downtime'?: number;
   readonly downtime?: number;
   readonly 'cpu-throttle-percentage'?: number;
+  /** With dirty-limit while limits are in service (µs). */
+  readonly 'dirty-limit-throttle-time-per-round'?: number;
+  readonly 'dirty-limit-ring-full-time'?: number;
   /** Payload bytes of VFIO devices, when there are any. */
   readonly vfio?: { readonly transferred: number };
   readonly ram?: RamInfo;
@@ -134,6 +140,12 @@ export interface VmControl {
   readonly ramBytes: number;
   /** Number of vCPUs that run a guest. */
   readonly cpuCount: number;
+  /** Limits on the dirty rate of vCPUs. */
+  readonly vcpuLimits: Pick<VcpuLimits, 'set' | 'cancel' | 'query'>;
+  /** Measures the dirty rate. */
+  readonly dirtyRate: Pick<DirtyRateMeter, 'start' | 'info'>;
+  /** Self-announcement. */
+  readonly announcer: Pick<SelfAnnouncer, 'announce'>;
   /** What `-object` and object-add made. */
   readonly objects: ObjectRegistry;
   /** Adds a listener for events; the returned function removes it. */

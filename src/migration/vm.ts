@@ -26,6 +26,7 @@ import { type Address, addressOf } from './transport/address.ts';
 import { refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 import { destinationDevice, sourceDevice } from './vm-devices.ts';
+import { type VmServices, vmServices } from './vm-services.ts';
 
 /** How a virtual machine is made. */
 export interface VmConfig {
@@ -46,6 +47,8 @@ export interface VmConfig {
   readonly loaders?: readonly RamLoaderOption[];
   /** Devices in the order of the command line; both sides of a migration have the same. */
   readonly devices?: readonly DeviceConfig[];
+  /** `-accel NAME,dirty-ring-size=N`: page writes that fill a vCPU's ring; without it vCPUs cannot be limited. */
+  readonly dirtyRingPages?: number;
   /** What devices may allocate for state that arrives (bytes, default 16 GiB). */
   readonly resourceBytes?: number;
   /** Longest time a device may take to answer (ms, default 10 000). */
@@ -70,6 +73,10 @@ export class Vm implements VmControl {
   readonly machineType: string;
   readonly exited: Promise<number>;
   readonly objects: ObjectRegistry;
+  readonly vcpuLimits: VmServices['vcpuLimits'];
+  readonly dirtyRate: VmServices['dirtyRate'];
+  readonly announcer: VmServices['announcer'];
+  readonly #services: VmServices;
   readonly #machine: Machine;
   readonly #options: MigrationOptions;
   readonly #log: Logger;
@@ -136,6 +143,15 @@ export class Vm implements VmControl {
       ...(config.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: config.deviceDeadlineMs }),
       onVcpuFailure: (error) => void this.#vcpuFailed(error),
     });
+    this.#services = vmServices({
+      machine: this.#machine,
+      options: this.#options,
+      ringPages: config.dirtyRingPages,
+      isMigrating: () => isRunning(this.#outgoingStatus.current),
+      clock: this.#clock,
+      log: this.#log,
+    });
+    ({ vcpuLimits: this.vcpuLimits, dirtyRate: this.dirtyRate, announcer: this.announcer } = this.#services);
     for (const status of [this.#outgoingStatus, this.#incomingStatus]) {
       status.onMove((to) => {
         this.#log.info({ side: status.side, status: to }, 'migration status');
@@ -376,6 +392,7 @@ export class Vm implements VmControl {
     const kind = this.#incomingAddress?.kind;
     return {
       ...IDLE_CONTEXT,
+      kvmDirtyRing: this.vcpuLimits.hasRing,
       outgoingStatus: this.#outgoingStatus.current,
       runState: this.#runState,
       incomingStarted: kind === 'tcp' || kind === 'unix',
@@ -392,6 +409,7 @@ export class Vm implements VmControl {
       devices: async () => (await machine.devices()).map(sourceDevice),
       isRunning: () => this.#runState === 'running',
       throttle: (percent: number) => machine.throttle(percent),
+      vcpuLimits: this.vcpuLimits,
       stopForSwitchover: async (): Promise<VmState> => {
         await this.#stopMachine({ keepSaving: true });
         const before = this.#runState;
@@ -424,6 +442,7 @@ export class Vm implements VmControl {
       ramBlocks: [this.#machine.ram],
       devices: async () => (await this.#machine.devices()).map(destinationDevice),
       takeOver: async (state: VmState): Promise<void> => {
+        this.announcer.announce(this.#options.announceParameters());
         this.#machine.setVirtualNs(state.cpuClockOffset);
         if (!isLive(state.runState)) this.#runState = state.runState;
         else if (!this.#autostart) this.#runState = 'paused';
@@ -444,6 +463,7 @@ export class Vm implements VmControl {
     await this.#incoming?.abort('the machine is going away');
     await this.#outgoingWork;
     await this.#incomingLoad; // what it reads goes into RAM until it has ended
+    this.#services[Symbol.dispose]();
     await this.#channelThreads[Symbol.asyncDispose]();
     await this.#machine[Symbol.asyncDispose]();
   }

@@ -119,8 +119,11 @@ export const MIGRATION_COMMANDS: CommandTable = {
     (_, { vm }) => yankInstances(vm),
   ),
   'announce-self': command(
-    { summary: 'announce the network cards; accepted, there are none', args: announceKind },
-    () => undefined,
+    {
+      summary: 'announce the network cards, of which there are none, in rounds that the log tells',
+      args: announceKind,
+    },
+    ({ id, interfaces, ...parameters }, { vm }) => void vm.announcer.announce(parameters, { id, interfaces }),
   ),
 };
 

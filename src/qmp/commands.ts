@@ -7,6 +7,7 @@ import * as kinds from '../base/kinds.ts';
 import { arrayOf, enumOf, type Kind, optional, required, struct } from '../base/kinds.ts';
 import { type Command, type CommandTable, command, type QmpCapability, query } from './command.ts';
 import { ABSENT_COMMANDS } from './commands-absent.ts';
+import { DIRTY_COMMANDS } from './commands-dirty.ts';
 import { MACHINE_COMMANDS } from './commands-machine.ts';
 import { MIGRATION_COMMANDS } from './commands-migration.ts';
 
@@ -30,6 +31,7 @@ export const COMMANDS: CommandTable = {
   'query-qmp-schema': query('commands and events with their types', schema, arrayOf(kinds.any)),
   ...MACHINE_COMMANDS,
   ...MIGRATION_COMMANDS,
+  ...DIRTY_COMMANDS,
   ...ABSENT_COMMANDS,
 };
 

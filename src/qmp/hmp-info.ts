@@ -76,6 +76,8 @@ export function migrateText(info: MigrationInfo): string {
     ...(info['cpu-throttle-percentage'] === undefined
       ? []
       : [`cpu throttle percentage: ${info['cpu-throttle-percentage']}\n`]),
+    ...when(info['dirty-limit-throttle-time-per-round'], (us) => `dirty-limit throttle time: ${us} us\n`),
+    ...when(info['dirty-limit-ring-full-time'], (us) => `dirty-limit ring full time: ${us} us\n`),
   ].join('');
 }
 

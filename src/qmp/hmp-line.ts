@@ -1,7 +1,7 @@
 /** The words of a human monitor line: flags, bare and quoted strings, on/off. Messages are those scripts see from QEMU. */
 
-/** What an argument may be. */
-export type ArgumentKind = 'string' | 'on-off';
+/** What an argument may be; with a question mark it may be missing. */
+export type ArgumentKind = 'string' | 'string?' | 'on-off' | 'int' | 'int?';
 
 /** The arguments of a line. */
 export interface LineArguments {
@@ -41,7 +41,14 @@ export function parseLine(
   }
   const values: string[] = [];
   for (const kind of expected.arguments) {
+    if (kind.endsWith('?') && rest === '') break;
     const word = nextWord(rest);
+    if (kind.startsWith('int')) {
+      if (word === undefined) throw new LineError('unexpected end of expression', false);
+      if (!/^-?\d{1,19}$/.test(word.value)) {
+        throw new LineError(`invalid char '${/[^\d-]/.exec(word.value)?.[0] ?? '-'}' in expression`, false);
+      }
+    }
     if (kind === 'on-off' && word?.value !== 'on' && word?.value !== 'off') {
       throw new LineError("Expected 'on' or 'off'", false);
     }

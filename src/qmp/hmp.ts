@@ -5,34 +5,20 @@
 
 import { messageOf } from '../base/errors.ts';
 import { CAPABILITY_NAMES, type CapabilityName } from '../migration/options/capabilities.ts';
+import type { AnnounceParameters } from '../migration/options/options.ts';
 import { MIGRATION_STATUSES } from '../migration/status.ts';
 import type { VmControl } from '../migration/vm-control.ts';
+import type { HumanCommand, HumanContext } from './hmp-command.ts';
+import { DIRTY_HUMAN_COMMANDS, DIRTY_INFO_COMMANDS } from './hmp-dirty.ts';
 import { capabilitiesText, migrateText, parametersText, statusText } from './hmp-info.ts';
-import { type ArgumentKind, type LineArguments, LineError, parseLine, splitName } from './hmp-line.ts';
+import { LineError, parseLine, splitName } from './hmp-line.ts';
 import { parameterFromText } from './hmp-parameter.ts';
 import { POSTCOPY_REFUSALS } from './refusals.ts';
 import { versionText } from './replies.ts';
 
-/** What a human command may use. */
-export interface HumanContext {
-  readonly vm: VmControl;
-  readonly packageVersion: string;
-}
-
-interface HumanCommand {
-  /** The name, and a short form if there is one. */
-  readonly names: readonly string[];
-  readonly flags?: string;
-  readonly arguments?: readonly ArgumentKind[];
-  /** How the arguments are written in the help. */
-  readonly usage?: string;
-  readonly summary: string;
-  /** Returns what to print, with plain newlines. */
-  run(context: HumanContext, args: LineArguments): string | Promise<string>;
-}
-
 /** `info` and what it can tell. */
 const INFO_COMMANDS: readonly HumanCommand[] = [
+  ...DIRTY_INFO_COMMANDS,
   { names: ['migrate'], summary: 'how the migration fares', run: ({ vm }) => migrateText(vm.queryMigrate()) },
   {
     names: ['migrate_capabilities'],
@@ -53,6 +39,25 @@ const INFO_COMMANDS: readonly HumanCommand[] = [
 ];
 
 const COMMANDS: readonly HumanCommand[] = [
+  ...DIRTY_HUMAN_COMMANDS,
+  {
+    names: ['announce_self'],
+    arguments: ['string?', 'string?'],
+    usage: '[interfaces] [id]',
+    summary: 'announce the machine to the network, with the announce-… parameters',
+    run({ vm }, { values: [interfaces, id] }) {
+      const {
+        'announce-initial': initial,
+        'announce-max': max,
+        'announce-rounds': rounds,
+        'announce-step': step,
+      } = vm.queryParameters();
+      // They are sizes, as the table of parameters says.
+      const parameters = { initial, max, rounds, step } as AnnounceParameters;
+      vm.announcer.announce(parameters, { id, interfaces: interfaces?.split(',') });
+      return '';
+    },
+  },
   action(['cont', 'c'], 'start or resume the guest', (vm) => vm.cont()),
   { names: ['help', '?'], summary: 'list the commands', run: () => helpText('', COMMANDS) },
   action(['migrate_cancel'], 'cancel the outgoing migration', (vm) => vm.migrateCancel()),

@@ -55,6 +55,8 @@ export const MIGRATION_INFO_KIND = struct({
   downtime: maybe,
   'setup-time': maybe,
   'cpu-throttle-percentage': maybe,
+  'dirty-limit-throttle-time-per-round': maybe,
+  'dirty-limit-ring-full-time': maybe,
   'error-desc': optional(kinds.string),
   'blocked-reasons': optional(arrayOf(kinds.string)),
   'socket-address': optional(arrayOf(addressKind)),

@@ -11,10 +11,11 @@
 
 import { HarnessError } from '../base/errors.ts';
 
-/** Int32 slots of the shared buffer; COUNT is the byte offset of a BigInt64. */
-const SLOT = { REQUEST: 0, ANSWER: 1, THROTTLE: 2 } as const;
-const COUNT_OFFSET = 16;
-const GATE_BYTES = 24;
+/** Int32 slots of the shared buffer, and behind them BigInt64 ones. */
+const SLOT = { REQUEST: 0, ANSWER: 1, THROTTLE: 2, LIMIT: 3 } as const;
+const TALLY = { COUNT: 0, HELD_US: 1 } as const;
+const TALLY_OFFSET = 16;
+const GATE_BYTES = 32;
 
 const COMMANDS = ['stop', 'run', 'close'] as const;
 /** What the owner last asked for. */
@@ -33,14 +34,14 @@ export class GateControl {
   readonly share: SharedArrayBuffer;
   readonly #thread: string;
   readonly #slots: Int32Array;
-  readonly #count: BigInt64Array;
+  readonly #tally: BigInt64Array;
 
   /** `thread` names the other side in errors. */
   constructor(thread: string) {
     this.#thread = thread;
     this.share = new SharedArrayBuffer(GATE_BYTES);
     this.#slots = new Int32Array(this.share);
-    this.#count = new BigInt64Array(this.share, COUNT_OFFSET);
+    this.#tally = new BigInt64Array(this.share, TALLY_OFFSET);
     this.#request('stop');
   }
 
@@ -51,7 +52,12 @@ export class GateControl {
 
   /** What the thread counted so far (vCPUs: pages written). */
   get count(): number {
-    return Number(Atomics.load(this.#count, 0));
+    return Number(Atomics.load(this.#tally, TALLY.COUNT));
+  }
+
+  /** Microseconds that the limit held the thread back so far. */
+  get heldUs(): number {
+    return Number(Atomics.load(this.#tally, TALLY.HELD_US));
   }
 
   get throttlePercent(): number {
@@ -89,6 +95,12 @@ export class GateControl {
     }
     Atomics.store(this.#slots, SLOT.THROTTLE, percent);
     Atomics.notify(this.#slots, SLOT.REQUEST); // A throttled thread may be asleep for a second.
+  }
+
+  /** Lets the thread count at most so many in a second; 0 = as many as it likes. Below 2^31. */
+  limit(perSecond: number): void {
+    Atomics.store(this.#slots, SLOT.LIMIT, perSecond);
+    Atomics.notify(this.#slots, SLOT.REQUEST); // It may be asleep for the old one.
   }
 
   /** The thread ended: whoever waits for it, now or later, gets `thread/failed`. */
@@ -132,12 +144,12 @@ export class GateControl {
 /** The thread's side. */
 export class GateLoop {
   readonly #slots: Int32Array;
-  readonly #count: BigInt64Array;
+  readonly #tally: BigInt64Array;
   #seen = 0;
 
   constructor(share: SharedArrayBuffer) {
     this.#slots = new Int32Array(share);
-    this.#count = new BigInt64Array(share, COUNT_OFFSET);
+    this.#tally = new BigInt64Array(share, TALLY_OFFSET);
   }
 
   /**
@@ -165,7 +177,17 @@ export class GateLoop {
 
   /** Adds to what the owner reads as `count`. */
   addCount(count: number): void {
-    Atomics.add(this.#count, 0, BigInt(count));
+    Atomics.add(this.#tally, TALLY.COUNT, BigInt(count));
+  }
+
+  /** What the thread may count in a second; 0 = as many as it likes. */
+  get limit(): number {
+    return Atomics.load(this.#slots, SLOT.LIMIT);
+  }
+
+  /** Adds to what the owner reads as `heldUs`. */
+  addHeld(us: number): void {
+    Atomics.add(this.#tally, TALLY.HELD_US, BigInt(Math.round(us)));
   }
 }
 

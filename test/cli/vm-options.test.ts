@@ -100,6 +100,8 @@ test.each<[string[], Partial<VmOptions>]>([
   [['-nodefaults', '-no-user-config', '-nographic', '-only-migratable'], {}],
   [['-display', 'none', '-vga', 'none', '-net', 'none', '-nic', 'none', '-parallel', 'none', '-audio', 'none'], {}],
   [['-monitor', 'null', '-serial', 'null', '-audiodev', 'none,id=a', '-accel', 'kvm', '-msg', 'timestamp=on'], {}],
+  [['-accel', 'kvm,dirty-ring-size=4096'], { dirtyRingPages: 4096 }],
+  [['-accel', 'tcg,dirty-ring-size=0'], {}],
 ])('%j is accepted', (args, expected) => {
   expect(parse(...args)).toMatchObject(expected);
 });
@@ -123,6 +125,11 @@ test.each<[string[], string]>([
   [
     ['-object', 'iothread,id=m'],
     '-object: expected guest-sweep, another guest-…, authz-simple, memory-backend-file, memory-backend-memfd, memory-backend-ram',
+  ],
+  [['-accel', 'kvm,dirty-ring-size=3'], "-accel dirty-ring-size: expected a power of two up to 65536, got '3'"],
+  [
+    ['-accel', 'kvm,dirty-ring-size=131072'],
+    "-accel dirty-ring-size: expected a power of two up to 65536, got '131072'",
   ],
   [['-smp', '0'], "-smp: expected a whole number from 1, got '0'"],
   [

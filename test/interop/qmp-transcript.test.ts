@@ -300,7 +300,46 @@ const AROUND: readonly Input[] = [
   ['x-debug-block-dirty-bitmap-sha256', { node: 'a', name: 'b' }],
 ];
 
-const TRANSCRIPTS = { NEGOTIATION, ENVELOPES, MALFORMED, COMMANDS, ARGUMENTS, HUMAN, OBJECTS, AROUND };
+const calc = (more: object): Input => ['calc-dirty-rate', { 'calc-time': 1, ...more }];
+const human = (line: string): Input => ['human-monitor-command', { 'command-line': line }];
+
+const DIRTY: readonly Input[] = [
+  ['query-dirty-rate'],
+  ['query-dirty-rate', { 'calc-time-unit': 'millisecond' }],
+  ['query-dirty-rate', { 'calc-time-unit': 'hour' }],
+  human('info dirty_rate'),
+  ['calc-dirty-rate'],
+  ...[0, -1, 61, 1.5, '1'].map((seconds) => calc({ 'calc-time': seconds })),
+  ...[49, 60_001].map((ms) => calc({ 'calc-time': ms, 'calc-time-unit': 'millisecond' })),
+  ...[127, 16_385, -1].map((samples) => calc({ 'sample-pages': samples })),
+  ...['dirty-bitmap', 'dirty-ring'].map((mode) => calc({ mode, 'sample-pages': 512 })),
+  calc({ mode: 'dirty-ring' }),
+  calc({ mode: 'x' }),
+  calc({ x: 1 }),
+  // Which of two mistakes is told.
+  calc({ 'calc-time': 0, 'sample-pages': 1 }),
+  calc({ 'calc-time': 0, mode: 'dirty-ring' }),
+  calc({ 'sample-pages': 1, mode: 'dirty-ring' }),
+  calc({ 'sample-pages': 1, mode: 'dirty-bitmap' }),
+  ...['', '0', 'x', '61', '1 5', '-b 1 128', '-r 1', '-r -b 1', '-x 1', '1 x'].map((rest) =>
+    human(`calc_dirty_rate ${rest}`),
+  ),
+  ['set-vcpu-dirty-limit', { 'dirty-rate': 5 }],
+  ['set-vcpu-dirty-limit', { 'dirty-rate': 0 }],
+  ['set-vcpu-dirty-limit', { 'dirty-rate': 5, 'cpu-index': 3 }],
+  ['set-vcpu-dirty-limit'],
+  ['set-vcpu-dirty-limit', { 'dirty-rate': 'x' }],
+  ['cancel-vcpu-dirty-limit'],
+  ['cancel-vcpu-dirty-limit', { 'cpu-index': 7 }],
+  ['query-vcpu-dirty-limit'],
+  ...['set_vcpu_dirty_limit 5', 'set_vcpu_dirty_limit', 'set_vcpu_dirty_limit x', 'cancel_vcpu_dirty_limit'].map(human),
+  ...['cancel_vcpu_dirty_limit 3', 'info vcpu_dirty_limit', 'announce_self', 'announce_self a,b id'].map(human),
+  ['migrate-set-capabilities', { capabilities: [{ capability: 'dirty-limit', state: true }] }],
+  ['announce-self', { initial: -1, max: 550, rounds: 5000, step: -5 }],
+  ['announce-self', { initial: 200_000, max: 1, rounds: 0, step: 0 }],
+];
+
+const TRANSCRIPTS = { NEGOTIATION, ENVELOPES, MALFORMED, COMMANDS, ARGUMENTS, HUMAN, OBJECTS, AROUND, DIRTY };
 
 test('there are at least 300 of them', () => {
   expect(Object.values(TRANSCRIPTS).flat().length).toBeGreaterThanOrEqual(300);

@@ -3,12 +3,17 @@
  * and QEMU's simplest run-state rules. For tests of the control plane, which knows a machine by that interface alone.
  */
 
+import { ManualClock } from '../../src/base/clock.ts';
 import { HarnessError } from '../../src/base/errors.ts';
+import { silentLogger } from '../../src/base/log.ts';
 import type { RunState } from '../../src/hw/run-state.ts';
+import { DirtyRateMeter } from '../../src/migration/dirty-rate.ts';
 import { ObjectRegistry } from '../../src/migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../src/migration/options/capabilities.ts';
 import { MigrationOptions } from '../../src/migration/options/options.ts';
+import { SelfAnnouncer } from '../../src/migration/self-announce.ts';
 import type { MigrationStatus } from '../../src/migration/status.ts';
+import { VcpuLimits } from '../../src/migration/vcpu-limits.ts';
 import type {
   IncomingArguments,
   MigrateArguments,
@@ -28,6 +33,19 @@ export class RecordingVm implements VmControl {
   readonly ramBytes: number;
   readonly cpuCount: number = 0;
   readonly objects = new ObjectRegistry();
+  readonly vcpuLimits = new VcpuLimits({
+    vcpus: { count: 0, isRunning: () => false, limit: () => undefined, work: () => [] },
+    ringPages: undefined,
+    clock: new ManualClock(),
+    migrationPeriodMs: () => 1000,
+  });
+  readonly dirtyRate = new DirtyRateMeter({
+    machine: { ramBlocks: [], pagesWritten: () => [], hasRing: false, isMigrating: () => false },
+    clock: new ManualClock(),
+    epochSeconds: () => 0,
+    log: silentLogger,
+  });
+  readonly announcer = new SelfAnnouncer({ clock: new ManualClock(), log: silentLogger });
   readonly calls: RecordedCall[] = [];
   /** Whether a migration has something that yank can close. */
   yankable = false;

@@ -8,6 +8,7 @@ import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
 import { createLogger } from '../../base/log.ts';
 import { parseGuestOption } from '../../hw/guest/guest-options.ts';
 import { ObjectRegistry } from '../../migration/objects/object-registry.ts';
+import { IDLE_CONTEXT } from '../../migration/options/capabilities.ts';
 import { MigrationOptions } from '../../migration/options/options.ts';
 import { rehearse } from '../../migration/rehearsal.ts';
 import { Vm } from '../../migration/vm.ts';
@@ -42,7 +43,10 @@ export async function runVm(args: readonly string[]): Promise<number> {
 async function runMachine(options: VmOptions): Promise<number> {
   const monitors = parseMonitors(options);
   const migrationOptions = new MigrationOptions();
-  migrationOptions.setGlobals(options.globals.map(({ name, value }) => ({ name, text: value })));
+  migrationOptions.setGlobals(
+    options.globals.map(({ name, value }) => ({ name, text: value })),
+    { ...IDLE_CONTEXT, kvmDirtyRing: options.dirtyRingPages !== undefined },
+  );
   const objects = new ObjectRegistry();
   for (const texts of options.objects) objects.addFromTexts(texts);
   const log = createLogger();
@@ -71,6 +75,7 @@ async function runMachine(options: VmOptions): Promise<number> {
     log,
     ...defined({
       resourceBytes: options.resourceBytes,
+      dirtyRingPages: options.dirtyRingPages,
       ramBlockName: options.ramBlockName,
       name: options.name,
       uuid: options.uuid,

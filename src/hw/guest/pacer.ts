@@ -8,6 +8,8 @@ const MAX_BATCH_PAGES = 64;
 const BATCH_MS = 5;
 /** Time (ms) a guest may catch up after its thread was held up; what is older is forgotten. */
 const CATCH_UP_MS = 100;
+/** Pages that sums of rates may be wrong by. */
+const ROUNDING = 1e-6;
 
 /** Counts the pages a guest may write. Times are the guest's own: they stand still while it is stopped or throttled. */
 export class Pacer {
@@ -35,7 +37,9 @@ export class Pacer {
     if (this.#rate === 0) return MAX_BATCH_PAGES;
     this.#due = Math.min(this.#maxDue, this.#due + (nowMs - this.#lastMs) * this.#rate);
     this.#lastMs = nowMs;
-    return this.#due < this.#batchPages ? 0 : Math.min(MAX_BATCH_PAGES, Math.floor(this.#due));
+    // After exactly `waitMs` the sum may be a rounding error short of the batch; nobody could wait for so little.
+    const due = this.#due + ROUNDING;
+    return due < this.#batchPages ? 0 : Math.min(MAX_BATCH_PAGES, Math.floor(due));
   }
 
   /** Milliseconds from the last `pagesDue` until a batch is due. */

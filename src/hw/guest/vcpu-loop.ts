@@ -1,6 +1,6 @@
 /**
- * What a vCPU's thread does: looks at its gate, sleeps if it is throttled, waits for pages to become due, lets the guest
- * write one batch, and again. Nothing is half done between two steps, so a stop is exact.
+ * What a vCPU's thread does: looks at its gate, sleeps if it is throttled, waits for pages to become due and for its limit to
+ * allow them, lets the guest write one batch, and again. Nothing is half done between two steps, so a stop is exact.
  */
 
 import { type Clock, systemClock } from '../../base/clock.ts';
@@ -12,6 +12,7 @@ import type { GuestProgram } from './guest-program.ts';
 import { guestDefinition } from './guest-table.ts';
 import { Pacer } from './pacer.ts';
 import { ThrottleWindow } from './throttle-window.ts';
+import { VcpuLimit } from './vcpu-limit.ts';
 
 /** What a vCPU's thread is started with. */
 export interface VcpuData {
@@ -27,6 +28,7 @@ export class VcpuLoop {
   readonly #clock: Clock;
   readonly #pacer: Pacer;
   readonly #throttle = new ThrottleWindow();
+  readonly #limit = new VcpuLimit();
   #running = false;
   #closed = false;
   /** In the guest's own time. */
@@ -76,6 +78,7 @@ export class VcpuLoop {
     this.#running = true;
     this.#throttle.reset(nowMs);
     this.#pacer.reset(nowMs);
+    this.#limit.reset(nowMs);
     this.#restEndMs = 0;
     this.#program.resume();
   }
@@ -86,10 +89,14 @@ export class VcpuLoop {
       this.#restEndMs = 0;
       this.#pacer.reset(guestMs);
     }
-    const pages = this.#pacer.pagesDue(guestMs);
-    if (pages === 0) return this.#pacer.waitMs;
+    const due = this.#pacer.pagesDue(guestMs);
+    if (due === 0) return this.#pacer.waitMs;
+    const pages = this.#limit.pagesAllowed(due, { nowMs: guestMs, perSecond: this.#gate.limit });
+    if (pages === 0) return this.#limit.waitMs;
     const written = this.#program.run(pages);
     this.#pacer.spend(written);
+    const heldMs = this.#limit.spend(written);
+    if (heldMs > 0) this.#gate.addHeld(heldMs * 1000);
     if (written > 0) this.#gate.addCount(written);
     const { restMs } = this.#program;
     if (restMs > 0) this.#restEndMs = guestMs + restMs;

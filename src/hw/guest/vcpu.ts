@@ -26,6 +26,8 @@ export interface VcpuStats {
   /** Page writes since the vCPU was made; a page written twice counts twice. */
   readonly pagesWritten: number;
   readonly throttlePercent: number;
+  /** Microseconds that its limit held it back. */
+  readonly limitedUs: number;
 }
 
 /** One vCPU. */
@@ -90,8 +92,14 @@ export class Vcpu {
     this.#gate.throttle(percent);
   }
 
+  /** Lets the guest write at most so many pages in a second; 0 = as many as it likes. */
+  limit(pagesPerSecond: number): void {
+    this.#gate.limit(pagesPerSecond);
+  }
+
   stats(): VcpuStats {
-    return { pagesWritten: this.#gate.count, throttlePercent: this.#gate.throttlePercent };
+    const { count, throttlePercent, heldUs } = this.#gate;
+    return { pagesWritten: count, throttlePercent, limitedUs: heldUs };
   }
 
   /** Ends the thread, running or not. */

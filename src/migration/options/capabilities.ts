@@ -209,11 +209,11 @@ export const CAPABILITIES = {
   'dirty-limit': {
     since: '8.1',
     excludes: ['auto-converge'],
-    needs: 'a KVM dirty ring',
-    summary: 'Limit the dirty rate per vCPU by means of the KVM dirty ring.',
+    needs: 'a KVM dirty ring; here `-accel NAME,dirty-ring-size=N`',
+    summary: 'Limit the dirty rate of each vCPU when the guest dirties memory faster than it can be sent.',
     side: 'source',
     global: 'x-dirty-limit',
-    dataPath: 'there is no KVM dirty ring',
+    dataPath: true,
   },
   'mapped-ram': {
     since: '9.0',

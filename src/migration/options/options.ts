@@ -55,6 +55,21 @@ export interface ThrottleParameters {
   readonly tailslow: boolean;
 }
 
+/** The parameters of dirty-limit, looked at again whenever they matter. */
+export interface DirtyLimitParameters {
+  readonly mibPerSecond: bigint;
+  /** How often rates are measured. */
+  readonly periodMs: number;
+}
+
+/** When rounds of self-announcement come (ms) and how many there are; numbers that make no sense are tolerated, as in QEMU. */
+export interface AnnounceParameters {
+  readonly initial: bigint;
+  readonly max: bigint;
+  readonly rounds: bigint;
+  readonly step: bigint;
+}
+
 /** What one migration works with; later changes do not reach it. */
 export interface MigrationOptionsSnapshot extends LiveParameters {
   readonly capabilities: CapabilitySet;
@@ -203,6 +218,26 @@ export class MigrationOptions {
       increment: parameters['cpu-throttle-increment'],
       maximum: parameters['max-cpu-throttle'],
       tailslow: parameters['cpu-throttle-tailslow'],
+    };
+  }
+
+  /** The parameters of dirty-limit as they are at this moment. */
+  dirtyLimitParameters(): DirtyLimitParameters {
+    const { parameters } = this.#state;
+    return {
+      mibPerSecond: parameters['vcpu-dirty-limit'],
+      periodMs: Number(parameters['x-vcpu-dirty-limit-period']),
+    };
+  }
+
+  /** The parameters of self-announcement as they are at this moment. */
+  announceParameters(): AnnounceParameters {
+    const { parameters } = this.#state;
+    return {
+      initial: parameters['announce-initial'],
+      max: parameters['announce-max'],
+      rounds: parameters['announce-rounds'],
+      step: parameters['announce-step'],
     };
   }
 

@@ -101,8 +101,8 @@ export const PARAMETERS = {
     global: 'announce-initial',
     applies: 'at the end of incoming',
     range: between(0, 100_000),
-    summary: 'Delay before the first self-announcement of the network cards.',
-    effect: 'stored',
+    summary: 'Delay after the first self-announcement, whose rounds the log tells: there are no network cards.',
+    effect: 'effective',
   }),
   'announce-max': row({
     kind: kinds.size,
@@ -114,7 +114,7 @@ export const PARAMETERS = {
     applies: 'at the end of incoming',
     range: between(0, 100_000),
     summary: 'Longest delay between two self-announcements.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'announce-rounds': row({
     kind: kinds.size,
@@ -125,7 +125,7 @@ export const PARAMETERS = {
     applies: 'at the end of incoming',
     range: between(0, 1000),
     summary: 'Number of self-announcements; 0 means none.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'announce-step': row({
     kind: kinds.size,
@@ -138,7 +138,7 @@ export const PARAMETERS = {
     // QEMU's text says that 0 is legal; QEMU refuses it.
     range: { minimum: 1, maximum: 10_000, text: 'expects a value between 0 and 10000' },
     summary: 'By how much the delay between self-announcements grows.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   'throttle-trigger-threshold': row({
     kind: kinds.uint8,
@@ -366,8 +366,8 @@ export const PARAMETERS = {
     global: 'x-vcpu-dirty-limit-period',
     applies: 'next window',
     range: between(1, 1000),
-    summary: 'How often dirty-limit looks at the dirty rate.',
-    effect: 'stored',
+    summary: 'How often dirty-limit measures the dirty rate, which it then tells.',
+    effect: 'effective',
   }),
   'vcpu-dirty-limit': row({
     kind: kinds.uint64,
@@ -380,7 +380,7 @@ export const PARAMETERS = {
     // QEMU's text says that 1 is illegal; QEMU accepts it. No upper bound.
     range: { minimum: 1, maximum: Number.POSITIVE_INFINITY, text: 'must be greater than 1 MB/s' },
     summary: 'Dirty rate per vCPU that dirty-limit allows.',
-    effect: 'stored',
+    effect: 'effective',
   }),
   mode: row({
     kind: enumOf(['normal', 'cpr-reboot', 'cpr-transfer']),

@@ -13,10 +13,9 @@ export function ramOfPages(pageCount: number): RamBlock {
 }
 
 /** A started vCPU over `ram`, and what drives it. */
-export function inlineVcpu(ram: RamBlock, text: string) {
+export function inlineVcpu(ram: RamBlock, text: string, clock = new ManualClock()) {
   const guest = parseGuestOption(text, 'g0');
   const gate = new GateControl('inline vcpu');
-  const clock = new ManualClock();
   const loop = new VcpuLoop({ ram: ram.share, guest, gate: gate.share }, clock);
   gate.start();
   return {

@@ -49,6 +49,50 @@ test('a throttled guest without a rate sleeps too', () => {
   expect(vcpu.gate.count).toBe(written + BATCH_PAGES);
 });
 
+test.each([
+  [1, 50],
+  [10, 50],
+  [100, 400],
+  [3, 0],
+])('a limit of %d MiB/s holds a guest of %d MiB/s to it, exactly', (limit, rate) => {
+  const vcpu = inlineVcpu(ramOfPages(64), `random-writes,rate=${rate}MiB,bytes=16`);
+  vcpu.gate.limit((limit * MiB) / PAGE_SIZE);
+  vcpu.runMs(10_000);
+  expect(Math.abs(vcpu.gate.count - (10 * limit * MiB) / PAGE_SIZE)).toBeLessThanOrEqual(BATCH_PAGES);
+  // Pages in a batch are written at once here, so nearly all of the time it was held back.
+  expect(vcpu.gate.heldUs / 10_000_000).toBeGreaterThan(rate === 0 ? 0.98 : 1 - (1.1 * limit) / rate - 0.2);
+});
+
+test('a guest slower than its limit does not notice it', () => {
+  const vcpu = inlineVcpu(ramOfPages(64), 'random-writes,rate=10MiB,bytes=16');
+  vcpu.gate.limit((100 * MiB) / PAGE_SIZE);
+  vcpu.runMs(1000);
+  expect(Math.abs(vcpu.gate.count - (10 * MiB) / PAGE_SIZE)).toBeLessThanOrEqual(BATCH_PAGES);
+});
+
+test('a limit that is taken away ends a wait for it at once, and gives nothing to catch up', () => {
+  const vcpu = inlineVcpu(ramOfPages(64), 'random-writes,rate=50MiB,bytes=16');
+  vcpu.gate.limit(1);
+  vcpu.runMs(5000);
+  const held = vcpu.gate.count;
+  expect(held).toBeLessThanOrEqual(6);
+  vcpu.gate.limit(0);
+  vcpu.runMs(1000);
+  const expected = (50 * MiB * 1.1) / PAGE_SIZE; // a second, and the tenth that any guest may catch up
+  expect(vcpu.gate.count - held).toBeLessThanOrEqual(expected + BATCH_PAGES);
+  expect(vcpu.gate.count - held).toBeGreaterThan(expected * 0.85);
+});
+
+test('limit and throttle act together', () => {
+  const vcpu = inlineVcpu(ramOfPages(64), 'random-writes,bytes=16');
+  vcpu.gate.limit((20 * MiB) / PAGE_SIZE);
+  vcpu.gate.throttle(50);
+  vcpu.runMs(10_000);
+  const expected = (10 * 20 * MiB) / 2 / PAGE_SIZE;
+  expect(vcpu.gate.count / expected).toBeGreaterThan(0.95);
+  expect(vcpu.gate.count / expected).toBeLessThan(1.05);
+});
+
 test('time spent stopped is not caught up', async () => {
   const vcpu = inlineVcpu(ramOfPages(64), 'random-writes,rate=50MiB,bytes=16');
   vcpu.runMs(100);

@@ -27,7 +27,7 @@ test('a new vCPU is stopped: it writes nothing until it is started', async () =>
   await using vcpu = await startVcpu(ram, 'sweep');
   await vcpu.stop();
   expect(vcpu.running).toBe(false);
-  expect(vcpu.stats()).toEqual({ pagesWritten: 0, throttlePercent: 0 });
+  expect(vcpu.stats()).toEqual({ pagesWritten: 0, throttlePercent: 0, limitedUs: 0 });
   expect(ram.syncDirty()).toBe(0);
 });
 

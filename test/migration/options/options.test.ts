@@ -26,6 +26,7 @@ const WITH_DATA_PATH = [
   'zero-copy-send',
   'switchover-ack',
   'x-ignore-shared',
+  'dirty-limit',
 ];
 /** What a capability must have beside it. */
 const NEEDS: Partial<Record<CapabilityName, readonly CapabilityName[]>> = {
@@ -61,7 +62,8 @@ describe('capabilities', () => {
     expect(hasDataPath).toBe(WITH_DATA_PATH.includes(name));
     const options = quiet();
     if (hasDataPath) {
-      turnOn(options, ...(NEEDS[name] ?? []), name);
+      const all = [...(NEEDS[name] ?? []), name].map((capability) => ({ capability, state: true }));
+      options.setCapabilities(all, { ...IDLE_CONTEXT, kvmDirtyRing: true });
       const on = options.queryCapabilities().filter(({ state }) => state);
       expect(on.map(({ capability }) => capability).sort()).toEqual([...(NEEDS[name] ?? []), name].sort());
     } else {

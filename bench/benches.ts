@@ -7,6 +7,7 @@ export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   devices: async () => (await import('./devices.ts')).devicesBench,
   limits: async () => (await import('./limits.ts')).limitsBench,
   multifd: async () => (await import('./multifd.ts')).multifdBench,
+  'multifd-devices': async () => (await import('./multifd-devices.ts')).multifdDevicesBench,
   stream: async () => (await import('./stream.ts')).streamBench,
   'switchover-ack': async () => (await import('./switchover-ack.ts')).switchoverAckBench,
 };

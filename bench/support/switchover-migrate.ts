@@ -19,13 +19,15 @@ export async function switchoverMigrate(options: {
   memory: string;
   devices: readonly string[];
   capabilities: readonly string[];
+  parameters?: Readonly<Record<string, string | number>>;
   guest?: string;
 }): Promise<MigrationVerdict> {
-  const { memory, devices, capabilities, guest } = options;
+  const { memory, devices, capabilities, parameters = {}, guest } = options;
   const args = [
     ...['migrate', '--json', '--timeout', TIMEOUT, '--memory', memory],
     ...(guest === undefined ? [] : ['--guest', guest]),
     ...devices.flatMap((device, n) => ['--device', `${device},id=device${n}`]),
+    ...Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]),
     ...(capabilities.length === 0 ? [] : ['--cap', capabilities.join(',')]),
   ];
   const { stdout } = await promisify(execFile)(process.execPath, [SWITCHOVER, ...args], {

@@ -93,6 +93,11 @@ export class DeviceLoader {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** Whether a device's last data comes over multifd channels. */
+  isOverChannels({ idstr, instanceId }: DestinationDevice): boolean {
+    return this.#intake.targetOf(idstr, instanceId) !== undefined;
+  }
+
   /** The section of a device that streams. */
   async stream(reader: StreamReader, device: DestinationDevice): Promise<void> {
     await this.#vfio.get(device.id)?.load(reader);
@@ -174,8 +179,8 @@ export class DeviceLoader {
   }
 
   #vfioLoad(device: DestinationDevice): VfioLoad {
-    const { id, idstr, instanceId, vfio } = device;
-    const isOverChannels = this.#intake.targetOf(idstr, instanceId) !== undefined;
+    const { id, vfio } = device;
+    const isOverChannels = this.isOverChannels(device);
     assert(vfio !== undefined, 'only devices with a VFIO driver stream');
     const load: VfioLoad = new VfioLoad({
       id,

@@ -29,6 +29,8 @@ interface Section {
   readonly name: string;
   /** Its row in the downtime ledger. */
   readonly row: string;
+  /** It tells only that its contents came another way: no time is its own. */
+  readonly isEmpty?: boolean;
   load(reader: StreamReader): Promise<void>;
 }
 
@@ -130,6 +132,7 @@ export class StreamLoader {
   async elements(): Promise<VmState> {
     await this.#elements(this.#reader);
     await this.#devices.finish(this.#reader);
+    this.#arrivedMs = this.#clock.nowMs(); // what devices took until now is their own
     return this.#state;
   }
 
@@ -229,7 +232,8 @@ export class StreamLoader {
     }
     this.#sections.set(id, section);
     await this.#payload(reader, section, id);
-    if (isFull) this.#arrived(section.row, section.row === 'machine' ? 'load' : 'wire');
+    if (section.isEmpty === true) this.#arrivedMs = this.#clock.nowMs();
+    else if (isFull) this.#arrived(section.row, section.row === 'machine' ? 'load' : 'wire');
   }
 
   async #knownSection(reader: StreamReader, isLast: boolean): Promise<void> {
@@ -247,10 +251,11 @@ export class StreamLoader {
       });
     }
     // What is still being loaded when the guest stops, the last part has to wait for.
-    if (isLast) this.#ledger.add(section.row, 'queue', this.#partsSinceMs ?? this.#arrivedMs, this.#arrivedMs);
+    if (isLast && section.isEmpty !== true)
+      this.#ledger.add(section.row, 'queue', this.#partsSinceMs ?? this.#arrivedMs, this.#arrivedMs);
     this.#partsSinceMs ??= this.#clock.nowMs();
     await this.#payload(reader, section, id);
-    if (isLast) this.#arrived(section.row, 'load');
+    if (isLast && section.isEmpty !== true) this.#arrived(section.row, 'load');
     else this.#arrivedMs = this.#clock.nowMs();
   }
 
@@ -322,7 +327,7 @@ export class StreamLoader {
       const isStream = found.vfio !== undefined;
       const load = (from: StreamReader) =>
         isStream ? this.#devices.stream(from, found) : this.#devices.load(from, found, version);
-      return { name, row: found.id, load };
+      return { name, row: found.id, isEmpty: this.#devices.isOverChannels(found), load };
     }
     return { name, row: 'machine', load: (from) => this.#full(from, found, version) };
   }

@@ -369,6 +369,7 @@ export class SourceMigration {
     const { sink } = this.#connected();
     const { properties } = this.#options;
     if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
+    await sink.flush(); // devices take nothing before they hear of it, and may fill the channels that RAM needs
     this.#sections!.startTransfers();
     this.#synced(this.#ram!.sync());
     const startMs = this.#clock.nowMs();

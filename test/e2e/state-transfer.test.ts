@@ -44,6 +44,18 @@ test('vfio.transferred counts the state, and 12 bytes for each packet', async ()
   );
 });
 
+test('more state than all channels hold does not stand in the way of RAM', async () => {
+  const devices = await vfioConfigs(4, 'mlx5-like', { state: '40MiB', precopy: 'off', ...ON });
+  const parameters = { 'multifd-channels': 4, 'downtime-limit': 20_000 };
+  const guest = 'guest-sweep,id=g,rate=200MiB';
+  await using pair = await machinePair({
+    common: { guest, ramBytes: 64 * MIB, devices, capabilities: MULTIFD, parameters },
+  });
+  await turnUntil(() => !pair.source.vm.ram.isUnwritten(64 * 256 - 1)); // it has been everywhere
+  await migrated(pair);
+  await expectGuestGoesOn(pair.destination);
+});
+
 test('auto uses the channels when there are some, and the main channel otherwise', async () => {
   const devices = await vfioConfigs(1, 'mlx5-like', { state: '2MiB', precopy: 'off' });
   const transferred = async (capabilities: string[], parameters = {}) => {

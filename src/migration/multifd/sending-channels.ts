@@ -66,6 +66,8 @@ export class SendingChannels implements PageChannels, StateChannels {
   readonly #senders: readonly Sender[];
   readonly #stallMs: number;
   #next = 0;
+  /** Resolves when everybody who waits for room so far has had it. */
+  #line: Promise<void> = Promise.resolve();
   #error: Error | undefined;
 
   /** Connects all channels at once and greets. Rejects with `transport/connect` that names the channel. */
@@ -182,8 +184,20 @@ export class SendingChannels implements PageChannels, StateChannels {
     this.#slots.release(slot);
   }
 
-  /** Fills and publishes in one go, because several may wait for room. */
+  /** Fills and publishes in one go, because several may wait for room; first come, first served, so that none starves. */
   async #publish(fill: (entry: Uint32Array) => void): Promise<void> {
+    const before = this.#line;
+    const mine = Promise.withResolvers<void>();
+    this.#line = mine.promise;
+    await before;
+    try {
+      await this.#publishNow(fill);
+    } finally {
+      mine.resolve();
+    }
+  }
+
+  async #publishNow(fill: (entry: Uint32Array) => void): Promise<void> {
     for (;;) {
       const seen = this.#bell.count;
       this.check();

@@ -302,9 +302,10 @@ export class Vm implements VmControl {
     if (address.kind === 'file' || address.kind === 'exec') await connecting;
   }
 
-  /** With multifd on, threads are likely to be needed soon. */
+  /** With multifd on, threads are likely to be needed soon; a mapped-ram file has handles instead. */
   #prepareChannels(): void {
-    if (!this.#options.isOn('multifd') || native === undefined) return;
+    const hasThreads = this.#options.isOn('multifd') && !this.#options.isOn('mapped-ram');
+    if (!hasThreads || native === undefined) return;
     const end = this.#runState === 'inmigrate' ? 'multifd-receive' : 'multifd-send';
     this.#channelThreads.prepare(end, this.#options.snapshot().multifd.channels);
   }

@@ -80,6 +80,20 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
     expect(await destination.ramSha256()).toBe(await source.ramSha256());
   });
 
+  test('the command line alone waits for a file: -global and -incoming', async () => {
+    await using peers = new AsyncDisposableStack();
+    const cell: Cell = { channels: 2, offset: 4096, direct: false };
+    const args = ['mapped-ram=on', 'x-multifd=on', 'multifd-channels=2'].flatMap((g) => ['-global', `migration.${g}`]);
+    let source = peers.use(await start('qemu', cell, { loadFile: content.path }));
+    const before = await source.ramSha256();
+    for (const kind of ['switchover', 'qemu'] as const) {
+      const file = await save(source, dir.file(`for-${kind}`), cell);
+      source = peers.use(await startPeer(kind, { memory: `${MEMORY_MIB}M`, incoming: uriOf(file, cell), args }));
+      await source.waitStatus('completed');
+      expect(await source.ramSha256()).toBe(before);
+    }
+  });
+
   test('what one side stores with multifd the other loads without, and the other way round', async () => {
     await using peers = new AsyncDisposableStack();
     const many: Cell = { channels: 3, offset: 0, direct: false };

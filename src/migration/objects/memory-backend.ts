@@ -3,7 +3,7 @@
  * object is made, as in QEMU; it becomes RAM when a machine is built on it (`hw/ram-file.ts`).
  */
 
-import { closeSync, fstatSync, ftruncateSync, openSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, statSync, unlinkSync } from 'node:fs';
 import { HarnessError } from '../../base/errors.ts';
 import { systemReason } from '../../base/system-reason.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
@@ -38,8 +38,14 @@ export function checkBackendSize(type: MemoryBackendType, size: bigint): void {
 export function makeFileBackend(options: { id: string; size: number; share: boolean; path: string }): MemoryBackend {
   const { id, size, share, path } = options;
   const type = 'memory-backend-file';
-  if (size % PAGE_SIZE !== 0) throw generic(`backend '${type}' memory size must be multiple of 4 KiB`);
-  if (isDirectory(path)) return { type, size, share };
+  const refuseSize = () => {
+    if (size % PAGE_SIZE !== 0) throw generic(`backend '${type}' memory size must be multiple of 4 KiB`);
+  };
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory()) {
+    refuseSize();
+    return { type, size, share };
+  }
   let fd: number;
   try {
     fd = openSync(path, 'a+', 0o644);
@@ -47,6 +53,7 @@ export function makeFileBackend(options: { id: string; size: number; share: bool
     throw generic(`can't open backing store ${path} for guest RAM: ${systemReason(error)}`);
   }
   try {
+    refuseSize();
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw generic('unable to map backing store for guest RAM: No such device');
     if (stat.size === 0) ftruncateSync(fd, size);
@@ -54,14 +61,13 @@ export function makeFileBackend(options: { id: string; size: number; share: bool
       const [has, wants] = [stat.size, size].map((bytes) => `0x${bytes.toString(16)}`);
       throw generic(`${id} backing store size ${has} is too small for 'size' option ${wants} plus 'offset' option 0x0`);
     }
+  } catch (error) {
+    if (found === undefined) unlinkSync(path); // unlike QEMU, which leaves it
+    throw error;
   } finally {
     closeSync(fd);
   }
   return { type, size, share, file: { path, share } };
-}
-
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function generic(text: string): HarnessError {

@@ -198,7 +198,7 @@ export class DirtyRateMeter implements Disposable {
       for (let n = 0; n < pages.length; n++) if (before[index]![n] !== after[index]![n]) changed += 1;
     }
     if (looked === 0) return { rate: NOTHING_SAMPLED, elapsedMs };
-    return { rate: Math.trunc((changed * (bytes / MIB) * 1000) / (looked * elapsedMs)), elapsedMs };
+    return { rate: Math.round((changed * (bytes / MIB) * 1000) / (looked * elapsedMs)), elapsedMs };
   }
 
   async #byBitmap(periodMs: number): Promise<Result> {
@@ -244,7 +244,7 @@ async function hashes({ block, pages }: Sample): Promise<Uint32Array> {
 }
 
 function mibPerSecond(pages: number, elapsedMs: number): number {
-  return Math.trunc((pages * 1000) / PAGES_PER_MIB / elapsedMs);
+  return Math.round((pages * 1000) / PAGES_PER_MIB / elapsedMs);
 }
 
 function refuse(text: string): HarnessError {

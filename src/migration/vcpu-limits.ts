@@ -105,7 +105,7 @@ export class VcpuLimits implements Disposable {
     return this.#indices(undefined).flatMap((index) => {
       const limit = this.#limitOf(index);
       if (limit === undefined) return [];
-      return [{ 'cpu-index': index, 'limit-rate': limit, 'current-rate': Math.trunc(this.#rates[index] ?? 0) }];
+      return [{ 'cpu-index': index, 'limit-rate': limit, 'current-rate': Math.round(this.#rates[index] ?? 0) }];
     });
   }
 

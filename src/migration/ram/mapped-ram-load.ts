@@ -35,7 +35,12 @@ export async function loadMappedBlock(options: {
     const field = `bitmap of block '${block.name}'`;
     throw reader.bad({ at, field, expected: 'no page of a block in a shared file (x-ignore-shared)', actual: 'pages' });
   }
-  const pages = await loadPages(options, bitmap, pagesOffset);
+  let pages: number;
+  try {
+    pages = await loadPages(options, bitmap, pagesOffset);
+  } finally {
+    await options.pages.idle(); // after a failure nothing may be written into RAM any more
+  }
   const endOffset = pagesOffset + block.length;
   file.seek(endOffset);
   reader.restart(endOffset - file.start);

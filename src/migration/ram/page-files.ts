@@ -70,14 +70,19 @@ export class PageFiles {
 
   /** Waits until nothing is under way. Throws the failure of what was handed over first. */
   async settle(): Promise<void> {
-    await Promise.all(this.#working);
+    await this.idle();
     this.#check();
+  }
+
+  /** Waits until nothing is under way, however it ends. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#working);
   }
 
   /** Ends the handles once nothing is under way; does nothing the second time. */
   async close(): Promise<void> {
     await Promise.all(this.#all.map((file) => file.close()));
-    await Promise.all(this.#working);
+    await this.idle();
   }
 
   #check(): void {

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { ObjectRegistry } from '../../src/migration/objects/object-registry.ts';
+import { native } from '../../src/threads/native.ts';
 import { seeded } from '../support/seeded.ts';
 import { tempDir } from '../support/temp.ts';
 import { WatchedVm, type WatchedVmOptions } from '../support/watched-vm.ts';
@@ -15,6 +16,9 @@ const NO_PAGES_BYTES = 2000;
 const below = seeded(9);
 const content = new Uint8Array(RAM_BYTES).map(() => below(256));
 
+/** A shared file is mapped, which takes native calls. */
+const mapped = test.skipIf(native === undefined);
+
 const machine = (options: WatchedVmOptions) => WatchedVm.start({ ramBytes: RAM_BYTES, ...options });
 
 /** Saves a machine to a stream, with its bytes before and after. */
@@ -25,7 +29,7 @@ async function save(options: WatchedVmOptions, uri: string): Promise<WatchedVm> 
   return source;
 }
 
-test('a shared file is RAM: what either has, the other has at once', async () => {
+mapped('a shared file is RAM: what either has, the other has at once', async () => {
   await using dir = await tempDir();
   const ramFile = { path: dir.file('ram'), share: true };
   await using one = await machine({ ramFile });
@@ -36,7 +40,7 @@ test('a shared file is RAM: what either has, the other has at once', async () =>
   expect((await stat(ramFile.path)).size).toBe(RAM_BYTES);
 });
 
-test('the file outlives the machine', async () => {
+mapped('the file outlives the machine', async () => {
   await using dir = await tempDir();
   const ramFile = { path: dir.file('ram'), share: true };
   const first = await machine({ ramFile, content });
@@ -54,7 +58,7 @@ test('a private file gives its content and keeps it', async () => {
   expect(Buffer.compare(await readFile(dir.file('ram')), content)).toBe(0);
 });
 
-test.for([[], ['multifd'], ['xbzrle'], ['mapped-ram'], ['mapped-ram', 'multifd']])(
+mapped.for([[], ['multifd'], ['xbzrle'], ['mapped-ram'], ['mapped-ram', 'multifd']])(
   'with x-ignore-shared and %o nothing of it is sent, and the guest goes on with it',
   async (also) => {
     await using dir = await tempDir();
@@ -78,7 +82,7 @@ test.for([[], ['multifd'], ['xbzrle'], ['mapped-ram'], ['mapped-ram', 'multifd']
   },
 );
 
-test('without the capability a shared file is sent as any RAM', async () => {
+mapped('without the capability a shared file is sent as any RAM', async () => {
   await using dir = await tempDir();
   const uri = `file:${dir.file('stream')}`;
   await using source = await save({ ramFile: { path: dir.file('a'), share: true }, content }, uri);
@@ -99,7 +103,7 @@ test('RAM that is no shared file is sent with the capability on', async () => {
   expect(Buffer.compare(destination.vm.ram.bytes, content)).toBe(0);
 });
 
-test('a page of a block that is not to be sent is an error', async () => {
+mapped('a page of a block that is not to be sent is an error', async () => {
   await using dir = await tempDir();
   const uri = `file:${dir.file('stream')}`;
   const capabilities = ['x-ignore-shared'];
@@ -115,7 +119,7 @@ test('a page of a block that is not to be sent is an error', async () => {
   expect((await readFile(dir.file('b'))).every((byte) => byte === 0)).toBe(true);
 });
 
-test('so is one in a mapped-ram file', async () => {
+mapped('so is one in a mapped-ram file', async () => {
   await using dir = await tempDir();
   const uri = `file:${dir.file('stream')}`;
   const capabilities = ['x-ignore-shared', 'mapped-ram'];
@@ -127,7 +131,7 @@ test('so is one in a mapped-ram file', async () => {
   expect((await readFile(ramFile.path)).every((byte) => byte === 0)).toBe(true);
 });
 
-test('the address of a block in a shared file must be the same on both sides', async () => {
+mapped('the address of a block in a shared file must be the same on both sides', async () => {
   await using dir = await tempDir();
   const path = dir.file('stream');
   const options: WatchedVmOptions = {
@@ -171,4 +175,10 @@ test('file backends are refused as QEMU refuses them', async () => {
   );
   expect(add(4096n, '/dev/null')).toThrow('unable to map backing store for guest RAM: No such device');
   expect(add(4096n, dir.path)).not.toThrow();
+});
+
+test.runIf(native === undefined)('without native calls a shared file is refused with the reason', async () => {
+  await using dir = await tempDir();
+  const refused = machine({ ramFile: { path: dir.file('ram'), share: true } });
+  await expect(refused).rejects.toThrow('a shared one is mapped, which takes native calls');
 });

@@ -20,8 +20,12 @@ const MIXES: Readonly<Record<string, readonly string[]>> = {
   'slow-nic': ['mlx5-like,state=100MiB,alloc=20ms/MiB,load=500MiB'],
   'two-nics': ['mlx5-like,state=100MiB,alloc=5ms/MiB,load=1GiB', 'mlx5-like,state=50MiB,alloc=5ms/MiB,load=500MiB'],
   vgpu: ['vgpu,state=256MiB,dirty=50MiB,load=500MiB'],
-  crypto: ['setup-then-state,alloc=5ms/MiB', 'tiny-match'],
-  mixed: ['mlx5-like,state=64MiB,alloc=5ms/MiB,load=500MiB', 'full-resend,state=16MiB,load=200MiB', 'tiny-match'],
+  crypto: ['setup-then-state,alloc=5ms/MiB', 'tiny-match,p2p=on'],
+  mixed: [
+    'mlx5-like,state=64MiB,alloc=5ms/MiB,load=500MiB',
+    'full-resend,state=16MiB,load=200MiB',
+    'tiny-match,p2p=on',
+  ],
 };
 
 /** The benchmark behind `npm run bench -- switchover-ack`. */

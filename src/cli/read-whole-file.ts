@@ -9,7 +9,8 @@ const CHUNK_BYTES = 64 * 1024 * 1024;
 export async function readWholeFile(path: string): Promise<Uint8Array> {
   await using file = await open(path);
   const status = await file.stat();
-  if (!status.isFile()) return buffer(file.createReadStream());
+  if (status.isDirectory()) throw new Error('it is a directory');
+  if (!status.isFile()) return await buffer(file.createReadStream()); // the file stays open until then
   const bytes = new Uint8Array(status.size);
   let at = 0;
   while (at < bytes.length) {

@@ -19,8 +19,8 @@ export class SharedDeviceRam implements DeviceRam {
   #bitmap: BitmapKernel | undefined;
   /** Set by the host: false from `stop` to `start`. */
   writable = false;
-  /** Told of every write. */
-  onWrite: ((address: number, length: number) => void) | undefined;
+  /** Told of every write; returns whether the device's DMA log has it. */
+  onWrite: ((address: number, length: number) => boolean) | undefined;
 
   /** `device` names the writer in errors. */
   constructor(ram: RamShare, device: string) {
@@ -36,15 +36,29 @@ export class SharedDeviceRam implements DeviceRam {
   }
 
   write(address: number, bytes: Uint8Array): void {
+    if (!this.#store(address, bytes)) return;
+    this.#mark(address, bytes.length);
+    this.onWrite?.(address, bytes.length);
+  }
+
+  dma(address: number, bytes: Uint8Array): void {
+    if (!this.#store(address, bytes)) return;
+    if (this.onWrite?.(address, bytes.length) !== true) this.#mark(address, bytes.length);
+  }
+
+  /** Whether there was anything to store. */
+  #store(address: number, bytes: Uint8Array): boolean {
     this.#check(address, bytes.length);
     if (!this.writable) throw new HarnessError('device/stopped', { device: this.#device, address });
-    if (bytes.length === 0) return;
     this.#bytes.set(bytes, address);
+    return bytes.length > 0;
+  }
+
+  #mark(address: number, length: number): void {
     const first = Math.floor(address / PAGE_SIZE);
-    const last = Math.floor((address + bytes.length - 1) / PAGE_SIZE);
+    const last = Math.floor((address + length - 1) / PAGE_SIZE);
     this.#bitmap ??= loadKernel('bitmap', this.#ram.bitmaps);
     this.#bitmap.markRange(this.#ram.dirtyOffset, first, last - first + 1);
-    this.onWrite?.(address, bytes.length);
   }
 
   #check(address: number, length: number): void {

@@ -5,10 +5,12 @@
 
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import type { VfioState } from '../wire/vfio.ts';
 import { type DeviceConfig, DeviceThread } from './device-thread.ts';
 import type { RamShare } from './ram.ts';
 import { ResourcePool } from './vfio/resource-pool.ts';
 import { isPrecopy, type VfioFeatures } from './vfio/states.ts';
+import { type MigrationWishes, migrationWishes } from './vfio/vfio-properties.ts';
 import { VfioClient } from './vfio/vfio-service.ts';
 
 /** Longest time a VFIO request may take (ms): loading may allocate for many seconds. */
@@ -16,10 +18,14 @@ const VFIO_DEADLINE_MS = 60_000;
 /** PCI slots 0 and 1 are a host bridge's and a display's, as in QEMU's machines. */
 const FIRST_SLOT = 2;
 
+/** Told of every state that a VFIO device with migration-events reaches. */
+export type VfioStateListener = (id: string, state: VfioState) => void;
+
 /** A VFIO device as run state and migration drive it. */
 export interface MachineVfio {
   readonly client: VfioClient;
   readonly features: VfioFeatures;
+  readonly wishes: MigrationWishes;
 }
 
 /** A device with its name on the stream. */
@@ -46,8 +52,9 @@ export class DeviceSet {
     time: SharedArrayBuffer;
     log: Logger;
     deadlineMs?: number;
+    onVfioState?: VfioStateListener;
   }): Promise<DeviceSet> {
-    const { configs, resourceBytes, ...rest } = options;
+    const { configs, resourceBytes, onVfioState = () => undefined, ...rest } = options;
     const { share } = new ResourcePool({ limitBytes: resourceBytes, deviceCount: configs.length });
     const outcomes = await Promise.allSettled(
       configs.map((config, index) => DeviceThread.start({ config, index, resources: share, ...rest })),
@@ -57,7 +64,10 @@ export class DeviceSet {
     try {
       if (failed !== undefined) throw failed.reason;
       const vfioDeadlineMs = rest.deadlineMs ?? VFIO_DEADLINE_MS;
-      return new DeviceSet(threads, await Promise.all(threads.map((thread) => vfioOf(thread, vfioDeadlineMs))));
+      return new DeviceSet(
+        threads,
+        await Promise.all(threads.map((thread) => vfioOf(thread, vfioDeadlineMs, onVfioState))),
+      );
     } catch (error) {
       await Promise.all(threads.map((thread) => thread[Symbol.asyncDispose]()));
       throw error;
@@ -131,13 +141,21 @@ export class DeviceSet {
   }
 }
 
-async function vfioOf(thread: DeviceThread, deadlineMs: number): Promise<MachineVfio | undefined> {
+async function vfioOf(
+  thread: DeviceThread,
+  deadlineMs: number,
+  onState: VfioStateListener,
+): Promise<MachineVfio | undefined> {
   if (thread.config.definition.vfio !== true) return undefined;
-  const client = new VfioClient((kind, payload, transfer = []) =>
-    thread.request(kind, payload, { transfer, deadlineMs }),
+  const wishes = migrationWishes(thread.config.properties);
+  const client = new VfioClient(
+    (kind, payload, transfer = []) => thread.request(kind, payload, { transfer, deadlineMs }),
+    (state) => {
+      if (wishes.events && state !== 'error') onState(thread.id, state); // QEMU's event has no such state
+    },
   );
   await client.setState('stop'); // a new device runs, a new machine does not
-  return { client, features: await client.features() };
+  return { client, features: await client.features(), wishes };
 }
 
 function pciAddress(slot: number): string {

@@ -59,6 +59,11 @@ export interface DeviceRam {
   read(address: number, length: number): Uint8Array;
   /** Stores bytes and marks their pages. Throws `ram/out-of-range`, `device/stopped` when the machine is stopped. */
   write(address: number, bytes: Uint8Array): void;
+  /**
+   * The same for a VFIO device as hardware does it: while its DMA log is on, the log alone knows of it, and the machine
+   * when it asks (spec/vfio.md §1.6).
+   */
+  dma(address: number, bytes: Uint8Array): void;
 }
 
 /** What a machine has for its devices to allocate from; a device that allocates for its state takes it here first. */

@@ -3,7 +3,7 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { HarnessError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { DeviceSet, type MachineDevice } from './device-set.ts';
+import { DeviceSet, type MachineDevice, type VfioStateListener } from './device-set.ts';
 import type { DeviceConfig, DeviceThread } from './device-thread.ts';
 import { checkGuest } from './guest/guest-check.ts';
 import { type GuestOptions, guestRegion } from './guest/guest-options.ts';
@@ -37,6 +37,7 @@ export interface MachineConfig {
   readonly deviceDeadlineMs?: number;
   /** Told when a vCPU's thread dies by itself. */
   readonly onVcpuFailure: (error: Error) => void;
+  readonly onVfioState: VfioStateListener;
 }
 
 /** One machine; created stopped. */
@@ -70,6 +71,7 @@ export class Machine {
       resourceBytes: config.resourceBytes ?? DEFAULT_RESOURCE_BYTES,
       time: this.#time.share,
       log: config.log,
+      onVfioState: config.onVfioState,
       ...(config.deviceDeadlineMs === undefined ? {} : { deadlineMs: config.deviceDeadlineMs }),
     });
     this.#devices.catch(() => undefined); // reported by everybody who asks for them

@@ -8,6 +8,7 @@ import { isHarnessError } from '../base/errors.ts';
 import type { TransferWishes } from '../hw/vfio/vfio-properties.ts';
 import type { DescribedState, ExtentStep, StatePlace } from '../hw/vmstate/schema.ts';
 import type { StreamReader } from './transport/stream-reader.ts';
+import type { DmaPort } from './vfio/dma-tracking.ts';
 import type { VfioPort } from './vfio/vfio-port.ts';
 
 /** What both sides know of a device's section. */
@@ -28,6 +29,10 @@ interface DeviceSection {
 export interface SourceDevice extends DeviceSection {
   /** Its section is a VFIO one, around the state that `save` gives. */
   readonly vfio?: VfioPort;
+  /** How a VFIO device tells what it writes into guest memory. */
+  readonly dma?: DmaPort;
+  /** The field of its state that nothing can carry, if there is one. */
+  readonly descriptorField?: string | undefined;
   /** Its state; the machine is stopped. */
   save(): Promise<{ readonly bytes: Uint8Array; readonly described: DescribedState }>;
 }

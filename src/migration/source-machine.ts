@@ -3,7 +3,9 @@
 import type { RamBlock } from '../hw/ram.ts';
 import type { SourceDevice } from './device-sections.ts';
 import type { ThrottledMachine } from './guest-throttle.ts';
-import type { VmState } from './savevm.ts';
+import { VALIDATED_CAPABILITIES } from './options/capabilities.ts';
+import type { MigrationOptionsSnapshot } from './options/options.ts';
+import type { Configuration, VmState } from './savevm.ts';
 
 /** The machine as its source side sees it. */
 export interface SourceMachine extends ThrottledMachine {
@@ -23,4 +25,16 @@ export interface SourceMachine extends ThrottledMachine {
   undoSwitchover(): Promise<void>;
   /** After success: run state `postmigrate`. */
   handedOver(): void;
+}
+
+/** What the configuration section says of the machine. */
+export function configurationOf(
+  { machineName, uuid }: Pick<SourceMachine, 'machineName' | 'uuid'>,
+  { capabilities }: Pick<MigrationOptionsSnapshot, 'capabilities'>,
+): Configuration {
+  return {
+    machineName,
+    uuid: capabilities['validate-uuid'] ? uuid : undefined,
+    capabilities: VALIDATED_CAPABILITIES.filter((name) => capabilities[name]),
+  };
 }

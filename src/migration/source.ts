@@ -15,16 +15,15 @@ import { GuestThrottle } from './guest-throttle.ts';
 import { IdleWait } from './idle-wait.ts';
 import { type Ledger, LedgerRecorder } from './ledger.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
-import { VALIDATED_CAPABILITIES } from './options/capabilities.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { PeerKnowledge } from './peer-extension.ts';
 import type { Phase } from './phases.ts';
 import { EOS_BYTES, type PagesAllowed, type RamPart, type RamSender } from './ram/ram-sender.ts';
 import { openRamPath, type RamPath, type RamPathCounters } from './ram-path.ts';
-import { type Configuration, describe, StreamFraming, type VmState } from './savevm.ts';
+import { describe, StreamFraming, type VmState } from './savevm.ts';
 import { SectionSaver } from './section-saver.ts';
 import { sourceInfo } from './source-info.ts';
-import type { SourceMachine } from './source-machine.ts';
+import { configurationOf, type SourceMachine } from './source-machine.ts';
 import { SourceReturnPath } from './source-return-path.ts';
 import { SourceStats } from './stats.ts';
 import { isRunning, type StatusMachine } from './status.ts';
@@ -33,6 +32,7 @@ import type { Address } from './transport/address.ts';
 import type { Channel } from './transport/channel.ts';
 import type { ClientTls } from './transport/tls-channel.ts';
 import { openOutgoing } from './transport/transport.ts';
+import { DmaTracking } from './vfio/dma-tracking.ts';
 import { SourceAck } from './vfio/switchover-ack.ts';
 import type { MigrationInfo } from './vm-control.ts';
 
@@ -60,6 +60,7 @@ export class SourceMigration {
   #ram: RamSender | undefined;
   #ramPath: RamPath | undefined;
   #sections: SectionSaver | undefined;
+  #dma: DmaTracking | undefined;
   #judge: SwitchoverJudge | undefined;
   readonly #ledger = new LedgerRecorder();
   #downtimeAccount: Ledger | undefined;
@@ -156,6 +157,7 @@ export class SourceMigration {
     } catch (error) {
       await this.#fail(await this.#whatWentWrong(error));
     } finally {
+      await this.#dma?.stop();
       this.#ram?.end();
       this.#channel?.destroy('the migration is over');
       await this.#throttle.release();
@@ -248,9 +250,9 @@ export class SourceMigration {
       stats: this.#stats,
       ack: this.#ack,
       peer: this.#peer,
-      sync: () => this.#throttle.judge(this.#synced(ram.sync())),
+      sync: async () => this.#throttle.judge(await this.#sync()),
     });
-    const configuration = properties['send-configuration'] ? this.#configuration() : undefined;
+    const configuration = properties['send-configuration'] ? configurationOf(this.#machine, this.#options) : undefined;
     await sink.write(this.#framing.header(configuration));
     if (capabilities['return-path']) {
       this.#returnPath = new SourceReturnPath({
@@ -272,6 +274,7 @@ export class SourceMigration {
       }
     }
     const section = { id: RAM_SECTION_ID, idstr: 'ram', instanceId: 0, version: RAM_VERSION };
+    this.#dma = await DmaTracking.start({ devices, block: this.#machine.ramBlocks[0]!, log: this.#log });
     ram.begin();
     this.#synced(0);
     await sink.write(this.#framing.sectionHeader('SECTION_START', section));
@@ -282,15 +285,6 @@ export class SourceMigration {
     this.#goOn();
     this.#stats.setupDone(startMs);
     this.#status.move('active');
-  }
-
-  #configuration(): Configuration {
-    const { capabilities } = this.#options;
-    return {
-      machineName: this.#machine.machineName,
-      uuid: capabilities['validate-uuid'] ? this.#machine.uuid : undefined,
-      capabilities: VALIDATED_CAPABILITIES.filter((name) => capabilities[name]),
-    };
   }
 
   async #iterate(): Promise<void> {
@@ -309,7 +303,7 @@ export class SourceMigration {
   /** One decision of spec/control.md §7.3: done, or another part was sent. */
   async #iteration(): Promise<'done' | 'again'> {
     if (this.#throttle.syncDue(this.#clock.nowMs(), this.#stats.dirtySyncCount)) {
-      await this.#throttle.judge(this.#synced(this.#ram!.sync()));
+      await this.#throttle.judge(await this.#sync());
     }
     const judgement = await this.#judge!.judge(this.#machine.isRunning());
     if (judgement === 'switch') return 'done';
@@ -369,7 +363,8 @@ export class SourceMigration {
     const { sink } = this.#connected();
     const { properties } = this.#options;
     if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
-    await sink.flush(); // devices take nothing before they hear of it, and may fill the channels that RAM needs
+    // Devices take nothing before they hear of it, and may fill the channels that RAM needs; logs come before they are busy.
+    await Promise.all([sink.flush(), this.#dma!.collect(true)]);
     this.#sections!.startTransfers();
     this.#synced(this.#ram!.sync());
     const startMs = this.#clock.nowMs();
@@ -378,7 +373,8 @@ export class SourceMigration {
     this.#ledger.add('ram', 'wire', startMs, this.#clock.nowMs());
     await this.#sections!.complete();
     const devices = await this.#sections!.full(state, { storeGlobalState: properties['store-global-state'] });
-    const description = this.#machine.suppressDescription ? undefined : describe({ ...this.#configuration(), devices });
+    const machine = configurationOf(this.#machine, this.#options);
+    const description = this.#machine.suppressDescription ? undefined : describe({ ...machine, devices });
     await sink.write(this.#framing.end(description));
     await sink.flush();
     await this.#delivered();
@@ -443,6 +439,11 @@ export class SourceMigration {
     if (type === 'SECTION_PART') part.recordBytes += EOS_BYTES;
     this.#stats.partSent(part, this.#machine.isRunning());
     return part;
+  }
+
+  async #sync(): Promise<DirtyPeriod | undefined> {
+    await this.#dma!.collect(false);
+    return this.#synced(this.#ram!.sync());
   }
 
   #synced(fresh: number): DirtyPeriod | undefined {

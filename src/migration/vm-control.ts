@@ -4,6 +4,7 @@
  */
 
 import type { RunState } from '../hw/run-state.ts';
+import type { VfioState } from '../wire/vfio.ts';
 import type { DirtyRateMeter } from './dirty-rate.ts';
 import type { Ledger } from './ledger.ts';
 import type { ObjectRegistry } from './objects/object-registry.ts';
@@ -16,6 +17,10 @@ export type VmEvent =
   | { readonly name: 'STOP' | 'RESUME'; readonly data?: undefined }
   | { readonly name: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
   | { readonly name: 'MIGRATION_PASS'; readonly data: { readonly pass: number } }
+  | {
+      readonly name: 'VFIO_MIGRATION';
+      readonly data: { readonly 'device-id': string; readonly 'qom-path': string; readonly 'device-state': VfioState };
+    }
   | { readonly name: 'SHUTDOWN' | 'RESET'; readonly data: { readonly guest: boolean; readonly reason: string } };
 
 /** An address for query-migrate's `socket-address`. */

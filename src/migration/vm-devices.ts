@@ -2,13 +2,24 @@
 
 import type { MachineDevice, MachineVfio } from '../hw/device-set.ts';
 import { transferWishes } from '../hw/vfio/vfio-properties.ts';
-import { VFIO_SECTION_VERSION } from '../wire/vfio.ts';
+import { VFIO_SECTION_VERSION, type VfioState } from '../wire/vfio.ts';
 import type { DestinationDevice, SourceDevice } from './device-sections.ts';
+import type { DmaPort } from './vfio/dma-tracking.ts';
 import type { VfioPort } from './vfio/vfio-port.ts';
+import type { VmEvent } from './vm-control.ts';
 
 /** A device of a source. */
 export function sourceDevice(device: MachineDevice): SourceDevice {
-  return { ...sectionOf(device), save: () => device.thread.save() };
+  const { vfio, thread } = device;
+  const { descriptorField } = thread.config.definition.state;
+  const dma = vfio === undefined ? {} : { dma: dmaOf(vfio) };
+  return { ...sectionOf(device), ...dma, descriptorField, save: () => thread.save() };
+}
+
+/** The event for a state that a VFIO device has reached. */
+export function vfioMigration(id: string, state: VfioState): VmEvent {
+  const data = { 'device-id': id, 'qom-path': `/machine/peripheral/${id}`, 'device-state': state };
+  return { name: 'VFIO_MIGRATION', data };
 }
 
 /** A device of a destination. */
@@ -21,6 +32,16 @@ export function destinationDevice(device: MachineDevice): DestinationDevice {
     extent: (version, place) => state.extent(version, place),
     decode: (bytes, place) => state.decode(bytes, place),
     load: (loaded) => thread.load(loaded),
+  };
+}
+
+/** A VFIO device's DMA log. */
+function dmaOf({ client, wishes }: MachineVfio): DmaPort {
+  return {
+    wishes,
+    startDmaLogging: (options) => client.startDmaLogging(options),
+    reportDmaLog: (range) => client.reportDmaLog(range),
+    stopDmaLogging: (last) => client.stopDmaLogging(last),
   };
 }
 

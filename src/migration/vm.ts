@@ -12,6 +12,7 @@ import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
 import { native } from '../threads/native.ts';
+import { type Blocker, blockersOf } from './blockers.ts';
 import { DestinationMigration } from './destination.ts';
 import { refuseMigrate, refuseSecondMigration } from './migrate-checks.ts';
 import { ChannelThreads } from './multifd/channel-threads.ts';
@@ -25,7 +26,7 @@ import { clientTls, serverTls } from './tls.ts';
 import { type Address, addressOf } from './transport/address.ts';
 import { refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
-import { destinationDevice, sourceDevice } from './vm-devices.ts';
+import { destinationDevice, sourceDevice, vfioMigration } from './vm-devices.ts';
 import { type VmServices, vmServices } from './vm-services.ts';
 
 /** How a virtual machine is made. */
@@ -88,6 +89,7 @@ export class Vm implements VmControl {
   readonly #channelThreads = new ChannelThreads();
   readonly #outgoingStatus = new StatusMachine('source');
   readonly #incomingStatus = new StatusMachine('destination');
+  #blockers: readonly Blocker[] = [];
   #runState: RunState;
   #autostart: boolean;
   #stateBeforeSwitchover: RunState | undefined;
@@ -103,7 +105,7 @@ export class Vm implements VmControl {
   static async create(config: VmConfig): Promise<Vm> {
     const vm = new Vm(config);
     try {
-      await vm.#machine.devices();
+      vm.#blockers = blockersOf((await vm.#machine.devices()).map(sourceDevice));
       if (config.incoming === undefined) {
         if (!config.startPaused) await vm.#start('running');
       } else if (config.incoming !== 'defer') {
@@ -142,6 +144,7 @@ export class Vm implements VmControl {
       ...(config.resourceBytes === undefined ? {} : { resourceBytes: config.resourceBytes }),
       ...(config.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: config.deviceDeadlineMs }),
       onVcpuFailure: (error) => void this.#vcpuFailed(error),
+      onVfioState: (id, state) => this.#emit(vfioMigration(id, state)),
     });
     this.#services = vmServices({
       machine: this.#machine,
@@ -277,6 +280,8 @@ export class Vm implements VmControl {
       status: this.#outgoingStatus.current,
       runState: this.#runState,
     });
+    const [blocker] = this.#blockers;
+    if (blocker !== undefined) throw refuse(blocker.refusal);
     await this.#outgoingWork; // the last one's clean-up; its status is final already
     refuseSecondMigration(this.#outgoingStatus.current); // another client may have waited as well
     const outgoing = new SourceMigration({
@@ -368,7 +373,9 @@ export class Vm implements VmControl {
 
   queryMigrate(): MigrationInfo {
     const incoming = this.#incoming?.info() ?? {};
-    return this.#outgoing === undefined ? incoming : { ...incoming, ...this.#outgoing.info() };
+    const reasons = this.#blockers.map(({ reason }) => reason);
+    const blocked = reasons.length === 0 ? {} : { 'blocked-reasons': reasons };
+    return { ...incoming, ...this.#outgoing?.info(), ...blocked };
   }
 
   queryCapabilities(): { readonly capability: string; readonly state: boolean }[] {

@@ -4,12 +4,16 @@ import * as kinds from '../base/kinds.ts';
 import { enumOf, type Kind, required, struct } from '../base/kinds.ts';
 import { MIGRATION_STATUSES } from '../migration/status.ts';
 import type { VmEvent } from '../migration/vm-control.ts';
+import { VFIO_STATE, type VfioState } from '../wire/vfio.ts';
 
 interface EventRow {
   readonly summary: string;
   /** Its `data`; undefined when it has none. */
   readonly data: Kind<unknown> | undefined;
 }
+
+/** The states that devices tell of; QEMU's event has no `error`. */
+const VFIO_STATE_NAMES = (Object.keys(VFIO_STATE) as VfioState[]).filter((state) => state !== 'error');
 
 const causeKind = struct({
   guest: required(kinds.boolean),
@@ -25,6 +29,14 @@ export const EVENTS: Readonly<Record<VmEvent['name'], EventRow>> = {
   MIGRATION: {
     summary: 'the status of a migration changed; only with the capability `events`',
     data: struct({ status: required(enumOf(MIGRATION_STATUSES)) }),
+  },
+  VFIO_MIGRATION: {
+    summary: 'a VFIO device reached another state; only with its property `migration-events`',
+    data: struct({
+      'device-id': required(kinds.string),
+      'qom-path': required(kinds.string),
+      'device-state': required(enumOf(VFIO_STATE_NAMES)),
+    }),
   },
   MIGRATION_PASS: {
     summary: 'the source began another pass over RAM; only with the capability `events`',

@@ -58,6 +58,8 @@ export const LIMITS = {
   MULTIFD_STRAY_CONNECTIONS: 16,
   /** How long a multifd channel may stand still while others wait for it (ms). */
   MULTIFD_STALL_MS: 60_000,
+  /** How long a command whose stream has been read may live on (ms). */
+  EXEC_END_MS: 2000,
   /** TLS handshakes that a listener carries on at once: 255 multifd channels, the main one, and as many strays. */
   TLS_HANDSHAKES: 512,
   /** How long a client may take for the TLS handshake (ms). */

@@ -47,14 +47,15 @@ export class Wire implements AsyncDisposable {
     this.#held.set(ordinal, { chunks: [], ended: false });
   }
 
-  /** Lets everything go that was held. */
-  release(): void {
-    for (const [ordinal, { chunks, ended }] of this.#held) {
+  /** Lets go what was held of one connection, or of all. */
+  release(...ordinals: readonly number[]): void {
+    for (const ordinal of ordinals.length === 0 ? [...this.#held.keys()] : ordinals) {
+      const held = this.#held.get(ordinal);
+      this.#held.delete(ordinal);
       const to = this.#strands[ordinal]?.to;
-      for (const chunk of chunks) to?.write(chunk);
-      if (ended) to?.end();
+      for (const chunk of held?.chunks ?? []) to?.write(chunk);
+      if (held?.ended === true) to?.end();
     }
-    this.#held.clear();
   }
 
   /** Breaks all connections, or only the last one, on both sides. */

@@ -51,15 +51,18 @@ export class DmaLog {
     this.#isStarted = false;
   }
 
-  /** The device wrote these bytes. */
-  record(iova: number, length: number): void {
+  /** The device wrote these bytes. Returns whether all of them are in logged ranges. */
+  record(iova: number, length: number): boolean {
+    let loggedBytes = 0;
     for (const { start, end, firstPage, bits } of this.#ranges) {
       const from = Math.max(iova, start);
       const to = Math.min(iova + length, end);
       if (from >= to) continue;
+      loggedBytes += to - from;
       const last = Math.floor((to - 1) / LOG_PAGE) - firstPage;
       for (let bit = Math.floor(from / LOG_PAGE) - firstPage; bit <= last; bit += 1) bits[bit >>> 3]! |= 1 << (bit & 7);
     }
+    return loggedBytes === length;
   }
 
   /**
@@ -79,6 +82,10 @@ export class DmaLog {
       const from = Math.max(0, iova / LOG_PAGE - firstPage);
       const to = Math.min(bits.length * 8, (iova + length) / LOG_PAGE - firstPage);
       for (let bit = from; bit < to; bit += 1) {
+        if ((bit & 7) === 0 && bits[bit >>> 3] === 0) {
+          bit += 7; // most pages are clean
+          continue;
+        }
         const mask = 1 << (bit & 7);
         if ((bits[bit >>> 3]! & mask) === 0) continue;
         bits[bit >>> 3]! &= ~mask;

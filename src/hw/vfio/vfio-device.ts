@@ -109,9 +109,9 @@ export class VfioDevice {
     this.#dmaLog.stop();
   }
 
-  /** Told of every write of the device to guest memory. */
-  recordDma(iova: number, length: number): void {
-    this.#dmaLog.record(iova, length);
+  /** Told of every write of the device to guest memory. Returns whether a report will tell of it. */
+  recordDma(iova: number, length: number): boolean {
+    return this.#dmaLog.record(iova, length);
   }
 
   /**

@@ -17,6 +17,9 @@ export interface VfioWritten {
   readonly bytes: Uint8Array;
 }
 
+/** What a report is asked of: whole pages. */
+export type DmaReportRange = DmaRange & { readonly pageSize: number };
+
 /** Requests by kind: what is sent, and what comes back. */
 interface VfioRequests {
   'vfio/set-state': {
@@ -32,8 +35,8 @@ interface VfioRequests {
   'vfio/ready': { payload: undefined; reply: undefined };
   'vfio/reset': { payload: undefined; reply: undefined };
   'vfio/dma-start': { payload: { readonly pageSize: number; readonly ranges: readonly DmaRange[] }; reply: undefined };
-  'vfio/dma-stop': { payload: undefined; reply: undefined };
-  'vfio/dma-report': { payload: DmaRange & { readonly pageSize: number }; reply: Uint8Array<ArrayBuffer> };
+  'vfio/dma-stop': { payload: undefined | DmaReportRange; reply: undefined | Uint8Array<ArrayBuffer> };
+  'vfio/dma-report': { payload: DmaReportRange; reply: Uint8Array<ArrayBuffer> };
 }
 type VfioKind = keyof VfioRequests;
 type VfioRequest = { [K in VfioKind]: { readonly kind: K; readonly payload: VfioRequests[K]['payload'] } }[VfioKind];
@@ -42,8 +45,8 @@ type VfioRequest = { [K in VfioKind]: { readonly kind: K; readonly payload: Vfio
 export interface VfioService {
   /** Answers one request. Throws what VfioDevice throws. */
   answer(kind: string, payload: unknown): unknown;
-  /** Told of every write of the device to guest memory. */
-  recordDma(address: number, length: number): void;
+  /** Told of every write of the device to guest memory. Returns whether its log has it. */
+  recordDma(address: number, length: number): boolean;
 }
 
 /** The only request that may wait while others are answered. */
@@ -81,8 +84,11 @@ async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown
       return device.reset();
     case 'vfio/dma-start':
       return device.startDmaLogging(request.payload);
-    case 'vfio/dma-stop':
-      return device.stopDmaLogging();
+    case 'vfio/dma-stop': {
+      const last = request.payload === undefined ? undefined : device.reportDmaLog(request.payload);
+      device.stopDmaLogging();
+      return last;
+    }
     case 'vfio/dma-report':
       return device.reportDmaLog(request.payload);
     default:
@@ -94,10 +100,17 @@ async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown
 /** The machine's end. Every method throws what the device threw, or `device/failed` when it hangs or dies. */
 export class VfioClient {
   readonly #request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>;
+  readonly #onState: (state: VfioState) => void;
+  /** As far as it is known here. */
+  #state: VfioState = 'running';
 
-  /** `request` sends to the device's thread, moving the given buffers. */
-  constructor(request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>) {
+  /** `request` sends to the device's thread, moving the given buffers; `onState` is told of every change of its state. */
+  constructor(
+    request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>,
+    onState: (state: VfioState) => void = () => undefined,
+  ) {
     this.#request = request;
+    this.#onState = onState;
   }
 
   features(): Promise<VfioFeatures> {
@@ -105,12 +118,12 @@ export class VfioClient {
   }
 
   /** Goes to `target`; when an arc fails, to `recover`, else the device is reset. Resolves with the state reached. */
-  setState(target: VfioState, recover?: VfioState): Promise<VfioState> {
-    return this.#ask('vfio/set-state', { target, recover });
+  async setState(target: VfioState, recover?: VfioState): Promise<VfioState> {
+    return this.#reached(await this.#ask('vfio/set-state', { target, recover }));
   }
 
-  state(): Promise<VfioState> {
-    return this.#ask('vfio/state', undefined);
+  async state(): Promise<VfioState> {
+    return this.#reached(await this.#ask('vfio/state', undefined));
   }
 
   precopyInfo(): Promise<PrecopyInfo> {
@@ -150,13 +163,20 @@ export class VfioClient {
     return this.#ask('vfio/dma-start', options);
   }
 
-  stopDmaLogging(): Promise<undefined> {
-    return this.#ask('vfio/dma-stop', undefined);
+  /** Ends logging; what was logged of `last` since the last report comes back, so that nothing is lost in between. */
+  stopDmaLogging(last?: DmaReportRange): Promise<Uint8Array | undefined> {
+    return this.#ask('vfio/dma-stop', last);
   }
 
   /** Pages of the range that the device wrote since the last report, one bit each. When it throws, all of them may be. */
-  reportDmaLog(range: DmaRange & { pageSize: number }): Promise<Uint8Array> {
+  reportDmaLog(range: DmaReportRange): Promise<Uint8Array> {
     return this.#ask('vfio/dma-report', range);
+  }
+
+  #reached(state: VfioState): VfioState {
+    if (state !== this.#state) this.#onState(state);
+    this.#state = state;
+    return state;
   }
 
   #ask<K extends VfioKind>(

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { HarnessError, messageOf } from '../../base/errors.ts';
+import { LIMITS } from '../../wire/limits.ts';
 import type { ByteSink, ByteSource, Channel } from './channel.ts';
 import { descriptorOf, EventSource, SocketSink, SocketState } from './socket-channel.ts';
 
@@ -26,6 +27,7 @@ class ExecChannel implements Channel {
   readonly #child: ChildProcess;
   readonly #states: readonly SocketState[];
   readonly #exited: Promise<void>;
+  #hasRead = false;
 
   constructor(child: ChildProcess, uri: string) {
     this.uri = uri;
@@ -37,7 +39,14 @@ class ExecChannel implements Channel {
     const reading = new SocketState(stdout, uri);
     this.#states = [writing, reading];
     this.sink = new SocketSink(stdin, writing, descriptorOf(stdin));
-    this.source = new EventSource(stdout, reading);
+    const events = new EventSource(stdout, reading);
+    this.source = {
+      readv: undefined,
+      read: (into) => {
+        this.#hasRead = true;
+        return events.read(into);
+      },
+    };
     this.#exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         if (code !== 0)
@@ -50,8 +59,13 @@ class ExecChannel implements Channel {
   async close(): Promise<void> {
     await this.sink.flush().catch(() => undefined); // the command may be gone: nothing left to deliver
     this.#child.stdin?.end();
-    this.#child.stdout?.resume();
+    // Whoever reads has read all it wants, and the command may never stop: the end of the pipe is the end of it. A command
+    // that we write to may write as well, to the terminal as it were, and must not die of that before it is done.
+    if (this.#hasRead) this.#child.stdout?.destroy();
+    else this.#child.stdout?.resume();
+    const patience = this.#hasRead ? setTimeout(() => this.#child.kill('SIGKILL'), LIMITS.EXEC_END_MS) : undefined;
     await this.#exited;
+    clearTimeout(patience);
   }
 
   destroy(why: string): void {

@@ -1,8 +1,9 @@
 /** Opens channels: outgoing by `openOutgoing`, incoming by `openIncoming` (spec/control.md §6). */
 
-import { unlinkSync } from 'node:fs';
+import { existsSync, unlinkSync } from 'node:fs';
 import { lstat, unlink } from 'node:fs/promises';
 import net from 'node:net';
+import { dirname } from 'node:path';
 import { HarnessError, isHarnessError, messageOf } from '../../base/errors.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import type { SocketAddress } from '../vm-control.ts';
@@ -12,6 +13,9 @@ import { openExec } from './exec-channel.ts';
 import { createFile, openFile } from './file-channel.ts';
 import { acceptSocket, connectSocket } from './socket-channel.ts';
 import { acceptTls, type ClientTls, connectTls, type ServerTls } from './tls-channel.ts';
+
+/** Longest path of a unix socket on Linux. */
+const SOCKET_PATH_BYTES = 107;
 
 /** Where an incoming migration waits. */
 export interface Listener {
@@ -87,7 +91,8 @@ async function connected(
   } catch (cause) {
     if (isHarnessError(cause, 'transport/tls')) throw cause;
     if (signal.aborted) throw signal.reason;
-    const why = deadline.aborted ? `no answer for ${LIMITS.CONNECT_MS} ms` : messageOf(cause);
+    const path = 'path' in target ? target.path : undefined;
+    const why = deadline.aborted ? `no answer for ${LIMITS.CONNECT_MS} ms` : whyNot(cause as Error, { path });
     throw new HarnessError('transport/connect', { uri, why }, { cause });
   }
 }
@@ -177,7 +182,7 @@ async function listen(uri: string, options: net.ListenOptions, admission: Admiss
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
-      reject(new HarnessError('transport/listen', { uri, why: messageOf(cause) }, { cause })),
+      reject(new HarnessError('transport/listen', { uri, why: whyNot(cause, options) }, { cause })),
     );
     server.listen(options, resolve);
   });
@@ -220,6 +225,13 @@ async function admit(socket: net.Socket, uri: string, admission: Admission): Pro
     admission.onRefused?.(error);
     return undefined;
   }
+}
+
+/** libuv calls it EACCES when a socket's directory is not there, and EINVAL when its path is too long. */
+function whyNot(cause: Error, { path }: { path?: string | undefined }): string {
+  if (path === undefined) return messageOf(cause);
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) return `its path has more than ${SOCKET_PATH_BYTES} bytes`;
+  return existsSync(dirname(path)) ? messageOf(cause) : `no directory '${dirname(path)}'`;
 }
 
 function removeQuietly(path: string): void {

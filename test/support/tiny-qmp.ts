@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 export interface QmpClient extends AsyncDisposable {
   /** Runs a command; rejects with the error's text. */
   execute(name: string, args?: object): Promise<unknown>;
+  /** All events that came so far. */
+  readonly events: readonly QmpEvent[];
   /** Resolves with the first event of that name that has come or will come. */
   waitEvent(name: string, signal?: AbortSignal): Promise<QmpEvent>;
 }
@@ -39,7 +41,7 @@ export async function connectTinyQmp(options: { path: string }): Promise<QmpClie
 class TinyQmp implements QmpClient {
   readonly #socket: Socket;
   readonly #replies: PromiseWithResolvers<unknown>[] = [];
-  readonly #events: QmpEvent[] = [];
+  readonly events: QmpEvent[] = [];
   readonly #waiters = new Set<() => void>();
   #closed: Error | undefined;
 
@@ -61,7 +63,7 @@ class TinyQmp implements QmpClient {
 
   async waitEvent(name: string, signal?: AbortSignal): Promise<QmpEvent> {
     for (;;) {
-      const found = this.#events.find((event) => event.event === name);
+      const found = this.events.find((event) => event.event === name);
       if (found !== undefined) return found;
       if (this.#closed !== undefined) throw this.#closed;
       const next = Promise.withResolvers<void>();
@@ -88,7 +90,7 @@ class TinyQmp implements QmpClient {
   #receive(message: Message): void {
     if (message.QMP !== undefined) return;
     if (message.event !== undefined) {
-      this.#events.push({ event: message.event, data: message.data });
+      this.events.push({ event: message.event, data: message.data });
       for (const wake of this.#waiters) wake();
       return;
     }

@@ -76,6 +76,7 @@ export class SourceAck {
     if (this.#decided) throw ackError(`device '${device}' asked for a switchover-ack during switchover`);
     this.#waiting.push(device);
     this.#sending.add(device);
+    if (this.mode === 'legacy' && this.#acks > 0) throw this.#tooEarly();
   }
 
   /** A device's initial data has all been sent. */
@@ -100,14 +101,16 @@ export class SourceAck {
 
   #legacyAck(): readonly string[] {
     if (this.#acks > 1) throw ackError('a second switchover-ack arrived; in legacy mode there is one');
-    if (this.#sending.size > 0) {
-      const names = [...this.#sending].map((device) => `'${device}'`).join(', ');
-      throw ackError(
-        `a switchover-ack arrived before the initial data of ${names} was sent: ` +
-          'the destination has fewer devices with precopy, or another switchover-ack-legacy',
-      );
-    }
+    if (this.#sending.size > 0) throw this.#tooEarly();
     return this.#waiting.splice(0);
+  }
+
+  #tooEarly(): HarnessError {
+    const names = [...this.#sending].map((device) => `'${device}'`).join(', ');
+    return ackError(
+      `a switchover-ack arrived before the initial data of ${names} was sent: ` +
+        'the destination has fewer devices with precopy, or another switchover-ack-legacy',
+    );
   }
 
   #reusableAck(): string {

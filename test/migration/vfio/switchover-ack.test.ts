@@ -38,6 +38,12 @@ describe('a source in legacy mode', () => {
     ack.sent('gpu');
     expect(() => ack.acked()).toThrow(/initial data of 'nic' was sent/);
   });
+
+  test('refuses one that came before any device had asked, as soon as one asks', () => {
+    const ack = legacy();
+    ack.acked();
+    expect(() => ack.request('nic')).toThrow(/arrived before the initial data of 'nic' was sent/);
+  });
 });
 
 describe('a source in re-usable mode', () => {

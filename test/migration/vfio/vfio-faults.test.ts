@@ -100,7 +100,7 @@ describe.concurrent('on the source', () => {
 });
 
 describe.concurrent('on the destination', () => {
-  const ALL = ['stop>resuming', 'vfio-write', 'ready', 'resuming>stop'];
+  const ALL = ['stop>resuming', 'vfio-write', 'ready', 'resuming>stop', 'stop>running-p2p', 'running-p2p>running'];
   test.each(plans(ALL))(
     'a driver that fails ($how) in $title fails the migration by its name',
     async ({ how, calls }) => {

@@ -8,6 +8,11 @@ import type { MigrateFlags } from './migrate-plan.ts';
 import { packageVersion } from './version.ts';
 import { MACHINE_TYPES } from './vm-options.ts';
 
+/** A file, or false for `--no-history`. */
+interface QmpFlags {
+  readonly history?: string | boolean;
+}
+
 /** Runs a command line that is not `vm`; resolves with the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   let exitCode: number = EXIT_CODES.ok;
@@ -85,13 +90,16 @@ function declareCommands(end: (code: number) => void): Command {
 
   program
     .command('qmp')
-    .description('execute one QMP command and print what it returns as JSON')
+    .description('execute one QMP command and print what it returns as JSON; without one, a shell')
     .argument('<socket>', 'unix:PATH, tcp:HOST:PORT or a path')
-    .argument('[command]', 'a QMP command', 'query-status')
+    .argument('[command]', 'a QMP command')
     .argument('[arguments]', 'its arguments as a JSON object')
-    .action(async (socket: string, command: string, json: string | undefined) => {
+    .option('--history <file>', "where the shell keeps what was typed (default: in the user's state directory)")
+    .option('--no-history', 'keep nothing')
+    .action(async (socket: string, command: string | undefined, json: string | undefined, flags: QmpFlags) => {
       const { runQmp } = await import('./commands/qmp.ts');
-      end(await runQmp({ socket, command, ...(json === undefined ? {} : { json }) }));
+      const request = { ...(command === undefined ? {} : { command }), ...(json === undefined ? {} : { json }) };
+      end(await runQmp({ socket, ...request, history: flags.history ?? true }));
     });
   return program;
 }

@@ -40,7 +40,13 @@ const ERROR_CODES: Readonly<Record<string, 'qmp/command-not-found' | 'qmp/device
  * Connects, reads the greeting and negotiates. `signal` ends the attempt: a server that is busy with another client
  * accepts and stays silent. Throws `transport/connect`, or the signal's reason.
  */
-export async function connectQmp(address: QmpAddress, options: { signal?: AbortSignal } = {}): Promise<QmpClient> {
+export async function connectQmp(
+  address: QmpAddress,
+  options: {
+    readonly signal?: AbortSignal /** Ask for `exec-oob` where the server offers it. */;
+    readonly oob?: boolean;
+  } = {},
+): Promise<QmpClient> {
   const endpoint = typeof address === 'string' ? parseEndpoint(address) : address;
   if (endpoint === undefined) {
     throw new HarnessError('option/bad-value', {
@@ -53,7 +59,7 @@ export async function connectQmp(address: QmpAddress, options: { signal?: AbortS
   const abort = () => socket.destroy(options.signal?.reason);
   options.signal?.addEventListener('abort', abort, { once: true });
   if (options.signal?.aborted === true) abort();
-  const client = new QmpClient(socket, endpointName(endpoint));
+  const client = new QmpClient(socket, { uri: endpointName(endpoint), oob: options.oob === true });
   try {
     await client.ready;
     return client;
@@ -69,6 +75,8 @@ export async function connectQmp(address: QmpAddress, options: { signal?: AbortS
 export class QmpClient implements AsyncDisposable {
   /** Resolves with the greeting once commands may be sent. */
   readonly ready: Promise<QmpGreeting>;
+  /** Resolves when the connection is over, whoever ended it. */
+  readonly closed: Promise<void>;
   readonly #socket: Socket;
   readonly #uri: string;
   readonly #parser = new QmpParser();
@@ -82,28 +90,34 @@ export class QmpClient implements AsyncDisposable {
   /** Why the connection is over; commands sent later fail with it. */
   #failure: Error | undefined;
 
-  constructor(socket: Socket, uri: string) {
+  constructor(socket: Socket, { uri, oob = false }: { readonly uri: string; readonly oob?: boolean }) {
     this.#socket = socket;
     this.#uri = uri;
+    this.closed = this.#ended.promise;
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('error', (error) => this.#fail(this.#closedError(messageOf(error))));
     socket.on('close', () => {
       this.#fail(this.#closedError('the server closed it'));
       this.#ended.resolve();
     });
-    this.ready = this.#negotiate();
+    this.ready = this.#negotiate(oob);
   }
 
   /**
    * Runs a command and resolves with its `return`; integers beyond 2^53 are bigints, all others numbers. Throws
    * `qmp/…` with the server's text, or `transport/closed`.
    */
-  async execute(command: string, args?: object): Promise<unknown> {
+  execute(command: string, args?: object): Promise<unknown> {
+    return this.request({ execute: command, arguments: args });
+  }
+
+  /** `execute` for a whole message, which may say `exec-oob`; it gets an id of ours. */
+  async request(message: object): Promise<unknown> {
     if (this.#failure !== undefined) throw this.#failure;
     const id = this.#nextId++;
     const reply: Waiter = Promise.withResolvers();
     this.#replies.set(id, reply);
-    this.#socket.write(`${stringify({ execute: command, arguments: args, id })}\n`);
+    this.#socket.write(`${stringify({ ...message, id })}\n`);
     return await reply.promise;
   }
 
@@ -142,9 +156,12 @@ export class QmpClient implements AsyncDisposable {
     await this.#ended.promise;
   }
 
-  async #negotiate(): Promise<QmpGreeting> {
+  async #negotiate(oob: boolean): Promise<QmpGreeting> {
     const greeting = await this.#greeting.promise;
-    await this.execute('qmp_capabilities');
+    await this.execute(
+      'qmp_capabilities',
+      oob && greeting.capabilities.includes('oob') ? { enable: ['oob'] } : undefined,
+    );
     return greeting;
   }
 

@@ -1,22 +1,27 @@
-/** `switchover qmp SOCKET [COMMAND [JSON]]`: executes one QMP command and prints what it returned. */
+/** `switchover qmp SOCKET [COMMAND [JSON]]`: one QMP command and what it returned, or without one a shell. */
 
-import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
+import { EXIT_CODES, HarnessError } from '../../base/errors.ts';
 import { connectQmp } from '../../qmp/client.ts';
+import { parseObject } from '../../qmp/command-line.ts';
+import { prettyJson } from '../pretty-json.ts';
+import { defaultHistoryFile } from '../qmp-history.ts';
 
 const GREETING_MS = 5000;
 
 /** The command's arguments; `json` is the text of a JSON object. */
 export interface QmpRequest {
   readonly socket: string;
-  readonly command: string;
+  readonly command?: string;
   readonly json?: string;
+  /** A file, or false for none. */
+  readonly history: string | boolean;
 }
 
-/** Runs the command; resolves with the exit code. */
-export async function runQmp(request: QmpRequest): Promise<number> {
-  const args = request.json === undefined ? undefined : parseArguments(request.json);
+/** Runs the command or the shell; resolves with the exit code. */
+export async function runQmp({ socket, command, json, history }: QmpRequest): Promise<number> {
+  const args = json === undefined ? undefined : parseObject(json, 'the arguments');
   // A bare path is what people have in their shell history.
-  const address = /^(unix|tcp):/.test(request.socket) ? request.socket : `unix:${request.socket}`;
+  const address = /^(unix|tcp):/.test(socket) ? socket : `unix:${socket}`;
   // A monitor that serves another client accepts and stays silent until that one leaves.
   const timeout = new HarnessError('transport/timeout', {
     uri: address,
@@ -25,19 +30,21 @@ export async function runQmp(request: QmpRequest): Promise<number> {
   });
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(timeout), GREETING_MS);
-  await using client = await connectQmp(address, { signal: patience.signal }).finally(() => clearTimeout(timer));
-  const result = await client.execute(request.command, args);
-  process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-  return EXIT_CODES.ok;
-}
-
-function parseArguments(text: string): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new HarnessError('cli/usage', { text: `the arguments are not JSON: ${messageOf(error)}` }, { cause: error });
+  const connecting = connectQmp(address, { signal: patience.signal, oob: command === undefined });
+  await using client = await connecting.finally(() => clearTimeout(timer));
+  if (command !== undefined) {
+    process.stdout.write(`${prettyJson(await client.execute(command, args))}\n`);
+    return EXIT_CODES.ok;
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
-  throw new HarnessError('cli/usage', { text: `the arguments must be a JSON object, not ${text}` });
+  const { runQmpShell } = await import('../qmp-shell.ts');
+  const { stdin: input, stdout: output, stderr: errors } = process;
+  return await runQmpShell({
+    client,
+    input,
+    output,
+    errors,
+    isTerminal: input.isTTY === true && output.isTTY === true,
+    historyFile:
+      history === false ? undefined : typeof history === 'string' ? history : defaultHistoryFile(process.env),
+  });
 }

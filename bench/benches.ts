@@ -8,6 +8,7 @@ export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   limits: async () => (await import('./limits.ts')).limitsBench,
   multifd: async () => (await import('./multifd.ts')).multifdBench,
   'multifd-devices': async () => (await import('./multifd-devices.ts')).multifdDevicesBench,
+  qmp: async () => (await import('./qmp.ts')).qmpBench,
   stream: async () => (await import('./stream.ts')).streamBench,
   'switchover-ack': async () => (await import('./switchover-ack.ts')).switchoverAckBench,
 };

@@ -35,6 +35,8 @@ export function stringify(value: JsonPrintable): string {
       return quote(value);
     case 'number':
       assert(Number.isFinite(value), `JSON has no way to write ${value}`);
+      // Seventeen digits and no more, as QEMU prints: without the exponent a client would read another, whole number.
+      if (Math.abs(value) >= 1e17) return value.toExponential();
       return Object.is(value, -0) ? '-0' : String(value);
     case 'bigint':
     case 'boolean':

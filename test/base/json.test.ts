@@ -9,7 +9,7 @@ test.each([
   [{ a: undefined, b: { c: [] } }, '{"b": {"c": []}}'],
   [18446744073709551615n, '18446744073709551615'],
   [-9223372036854775808n, '-9223372036854775808'],
-  [1e20, '100000000000000000000'],
+  [1e20, '1e+20'],
   [1e300, '1e+300'],
   [-0, '-0'],
   [0.5, '0.5'],
@@ -27,6 +27,12 @@ test('everything that is not printable ASCII is escaped, as in a real QEMU echo'
 test('what is printed reads back with JSON.parse', () => {
   const value = { text: 'é"\\\n\u2028', list: [1.5, -3, false, null, { deep: {} }] };
   expect(JSON.parse(stringify(value))).toEqual(value);
+});
+
+test('a number beyond the integers has an exponent, as QEMU prints it', () => {
+  expect(stringify([1e17, -(2 ** 63), 2 ** 64, 1e22, 99_999_999_999_999_980])).toBe(
+    '[1e+17, -9.223372036854776e+18, 1.8446744073709552e+19, 1e+22, 99999999999999980]',
+  );
 });
 
 test.each([Number.NaN, Number.POSITIVE_INFINITY, { f: () => 0 }])('%o is our own bug, not JSON', (value) => {

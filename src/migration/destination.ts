@@ -156,6 +156,7 @@ export class DestinationMigration {
       reader: path.reader,
       channel: path.channel,
       channels: path.channels,
+      expander: path.expander,
       mapped: path.mapped,
       machine: this.#machine,
       devices: path.devices,

@@ -12,6 +12,7 @@ import { awaitArrivals } from './multifd/arrivals.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { ReceivingChannels } from './multifd/receiving-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
+import { PageExpander } from './ram/page-expander.ts';
 import { PageFiles } from './ram/page-files.ts';
 import type { MappedFile, RamSync } from './ram/ram-load.ts';
 import type { Channel } from './transport/channel.ts';
@@ -28,6 +29,8 @@ export interface IncomingPath {
   readonly channels: RamSync | undefined;
   /** With mapped-ram, which has no other channels that anybody waits for. */
   readonly mapped: MappedFile | undefined;
+  /** For compressed pages; undefined where there may be none. */
+  readonly expander: PageExpander | undefined;
   readonly devices: readonly DestinationDevice[];
   /** Where other channels deliver what they bring for devices. */
   readonly intake: StateIntake;
@@ -58,8 +61,14 @@ export async function openIncomingPath(deps: {
     const prepared = await prepareDevices({ machine, options, connections: [channel] });
     const mapped = await openMappedFile(channel, options);
     const reader = new StreamReader(channel.source);
-    const close = async () => mapped?.pages.close();
-    return { channel, reader, channels: undefined, mapped, ...prepared, guard: (work) => work, close };
+    const expander = options.properties['x-compress']
+      ? new PageExpander({ blocks: machine.ramBlocks, threads: options.properties['x-decompress-threads'] })
+      : undefined;
+    const close = async () => {
+      await mapped?.pages.close();
+      await expander?.[Symbol.asyncDispose]();
+    };
+    return { channel, reader, channels: undefined, mapped, expander, ...prepared, guard: (work) => work, close };
   }
   const { uuid } = machine;
   const arrivals = await awaitArrivals({ listener, uri, count: options.multifd.channels, uuid, clock });
@@ -82,6 +91,7 @@ export async function openIncomingPath(deps: {
     reader,
     channels,
     mapped: undefined,
+    expander: undefined,
     devices,
     intake,
     guard: (work) => Promise.race([work, channels.failure, intake.failure]),

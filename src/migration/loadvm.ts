@@ -16,6 +16,7 @@ import { CommandLoader } from './loadvm-commands.ts';
 import { ConfigurationLoader } from './loadvm-configuration.ts';
 import { DeviceLoader } from './loadvm-devices.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
+import type { PageExpander } from './ram/page-expander.ts';
 import { type MappedFile, RamLoader, type RamSync } from './ram/ram-load.ts';
 import { ReturnPathWriter } from './return-path.ts';
 import { type FullSection, machineSections, type VmState } from './savevm.ts';
@@ -68,6 +69,8 @@ export class StreamLoader {
     options: MigrationOptionsSnapshot;
     /** Channels beside the main one, if there are any. */
     channels?: RamSync | undefined;
+    /** For compressed pages; undefined where there may be none. */
+    expander?: PageExpander | undefined;
     /** With mapped-ram. */
     mapped?: MappedFile | undefined;
     clock: Clock;
@@ -82,6 +85,7 @@ export class StreamLoader {
     this.#configuration = new ConfigurationLoader(deps);
     this.#ram = new RamLoader(deps.reader, deps.machine.ramBlocks, {
       sync: deps.channels,
+      expander: deps.expander,
       mapped: deps.mapped,
       ignoreShared: deps.options.capabilities['x-ignore-shared'],
     });

@@ -6,6 +6,7 @@ import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { MultifdRamSaver } from './multifd/multifd-save.ts';
 import { SendingChannels } from './multifd/sending-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
+import { CompressRamSaver, CompressRates } from './ram/compress-save.ts';
 import { MappedRamSaver } from './ram/mapped-ram-save.ts';
 import { PageFiles } from './ram/page-files.ts';
 import { RamSaver } from './ram/ram-save.ts';
@@ -34,7 +35,7 @@ export interface RamPath {
   /** Channels that may carry device state as well; undefined without multifd. */
   readonly stateChannels: StateChannels | undefined;
   /** What else query-migrate tells about this way. */
-  info(): Pick<MigrationInfo, 'xbzrle-cache'>;
+  info(): Pick<MigrationInfo, 'xbzrle-cache' | 'compression'>;
   /** A period of rates has ended (spec/control.md §7.4). */
   periodEnds(): void;
   /** Ends what was opened; does nothing the second time. */
@@ -123,6 +124,7 @@ function mainChannelPath(deps: {
   const { machine, options, sink } = deps;
   const detectZero = options.zeroPageDetection !== 'none';
   const ignoreShared = options.capabilities['x-ignore-shared'];
+  if (options.properties['x-compress']) return compressedPath({ machine, options, sink });
   if (!options.capabilities.xbzrle) {
     const sender = new RamSaver({ blocks: machine.ramBlocks, sink, detectZero, ignoreShared });
     return { ...MAIN_CHANNEL_ONLY, ...NO_RATES, sender };
@@ -135,5 +137,31 @@ function mainChannelPath(deps: {
     sender,
     info: () => ({ 'xbzrle-cache': { 'cache-size': cacheBytes, ...rates.info() } }),
     periodEnds: () => rates.periodEnds(),
+  };
+}
+
+/** Legacy `compress`: threads of a pool, ended with the path. */
+function compressedPath(deps: {
+  machine: { readonly ramBlocks: readonly RamBlock[] };
+  options: MigrationOptionsSnapshot;
+  sink: ByteSink;
+}): RamPath {
+  const { properties, capabilities, zeroPageDetection } = deps.options;
+  const sender = new CompressRamSaver({
+    blocks: deps.machine.ramBlocks,
+    sink: deps.sink,
+    detectZero: zeroPageDetection !== 'none',
+    ignoreShared: capabilities['x-ignore-shared'],
+    level: properties['x-compress-level'],
+    threads: properties['x-compress-threads'],
+    waits: properties['x-compress-wait-thread'],
+  });
+  const rates = new CompressRates(sender.counters);
+  return {
+    ...MAIN_CHANNEL_ONLY,
+    sender,
+    info: () => ({ compression: rates.info() }),
+    periodEnds: () => rates.periodEnds(),
+    destroy: () => sender.close(),
   };
 }

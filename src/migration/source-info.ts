@@ -19,7 +19,7 @@ export interface SourceFacts {
   readonly ram: RamSender | undefined;
   readonly sections: SectionSaver | undefined;
   /** What the way that RAM goes has to tell. */
-  readonly ramPath: Pick<MigrationInfo, 'xbzrle-cache'>;
+  readonly ramPath: Pick<MigrationInfo, 'xbzrle-cache' | 'compression'>;
   /** What the guest is slowed down by. */
   readonly throttle: Pick<GuestThrottle, 'percent' | 'roundTimes'>;
   /** On machine types that QEMU does not have: what its reply does not have either. */

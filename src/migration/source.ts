@@ -317,7 +317,7 @@ export class SourceMigration {
       const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);
       return this.#clock.nowMs() >= beganMs + PART_MS ? 0 : allowed;
     });
-    if (deviceBytes + part.normalPages + part.zeroPages > 0) {
+    if (deviceBytes + part.normalPages + part.zeroPages > 0 || part.recordBytes > EOS_BYTES) {
       this.#stats.busy(sections.sendingMs - beforeMs + this.#clock.nowMs() - beganMs);
     } else await this.#idle.moment();
     return 'again';

@@ -86,6 +86,7 @@ export interface MigrationInfo {
   readonly vfio?: { readonly transferred: number };
   readonly ram?: RamInfo;
   readonly 'xbzrle-cache'?: XbzrleInfo;
+  readonly compression?: CompressionInfo;
   readonly 'x-switchover'?: SwitchoverInfo;
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];
@@ -104,6 +105,16 @@ export interface XbzrleInfo {
   readonly 'cache-miss-rate': number;
   readonly 'encoding-rate': number;
   readonly overflow: number;
+}
+
+/** The `compression` member of query-migrate, while x-compress is on. */
+export interface CompressionInfo {
+  readonly pages: number;
+  readonly busy: number;
+  readonly 'busy-rate': number;
+  /** Bytes. */
+  readonly 'compressed-size': number;
+  readonly 'compression-rate': number;
 }
 
 /** One entry of the `channels` argument of migrate and migrate-incoming (spec/control.md §5.2), already parsed from JSON. */

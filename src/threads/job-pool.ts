@@ -1,4 +1,4 @@
-/** Short jobs on worker threads, through piscina. A job is a worker entry of that name; its types are one row here. */
+/** Jobs on worker threads, through piscina. A job is a worker entry of that name; its types are one row here. */
 
 import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
@@ -8,6 +8,67 @@ import { workerUrl } from './worker-url.ts';
 export interface Jobs {
   /** Path of a file → its SHA-256 in hex. */
   readonly hash: { readonly input: string; readonly output: string };
+  /** Pages of a RAM block → a zlib stream each. */
+  readonly compress: { readonly input: DeflateJob; readonly output: DeflatedPages };
+  /** Zlib streams → pages, in RAM. */
+  readonly expand: { readonly input: InflateJob; readonly output: InflatedPages };
+}
+
+/** Which pages are to be compressed. */
+export interface DeflateJob {
+  /** Place of the block in the pool's data. */
+  readonly block: number;
+  readonly pages: Uint32Array;
+  readonly level: number;
+  /** Pages of zeros are told by a length of 0. */
+  readonly detectZero: boolean;
+}
+
+/** What pages became. */
+export interface DeflatedPages {
+  /** All streams, one behind the other. */
+  readonly bytes: Uint8Array;
+  /** Of each page's stream; 0 for a page of zeros. */
+  readonly lengths: Uint32Array;
+}
+
+/** Pages that arrived. */
+export interface InflateJob {
+  readonly block: number;
+  readonly pages: Uint32Array;
+  readonly lengths: Uint32Array;
+  readonly bytes: Uint8Array;
+}
+
+/** The first page whose stream is not one of a page; undefined when all are stored. */
+export interface InflatedPages {
+  readonly failed: { readonly index: number; readonly why: string } | undefined;
+}
+
+/** Threads for one job. Dispose of it. */
+export class JobPool<J extends keyof Jobs> implements AsyncDisposable {
+  readonly #pool: Piscina<Jobs[J]['input'], Jobs[J]['output']>;
+
+  /** `data` is what the threads start with. */
+  constructor(job: J, options: { threads: number; data?: unknown }) {
+    const { threads, data } = options;
+    this.#pool = new Piscina({
+      filename: workerUrl(job).href,
+      minThreads: threads,
+      maxThreads: threads,
+      workerData: data,
+    });
+  }
+
+  /** Runs the job on the next idle thread. Throws what it threw. */
+  run(input: Jobs[J]['input']): Promise<Jobs[J]['output']> {
+    return this.#pool.run(input);
+  }
+
+  /** Ends the threads, whatever they are doing. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool.destroy();
+  }
 }
 
 /** Runs one job for every input, as many at once as there are cores; outputs come in the order of the inputs. */
@@ -16,14 +77,6 @@ export async function runJobs<J extends keyof Jobs>(
   inputs: readonly Jobs[J]['input'][],
 ): Promise<Jobs[J]['output'][]> {
   const threads = Math.max(1, Math.min(inputs.length, availableParallelism()));
-  const pool = new Piscina<Jobs[J]['input'], Jobs[J]['output']>({
-    filename: workerUrl(job).href,
-    minThreads: threads,
-    maxThreads: threads,
-  });
-  try {
-    return await Promise.all(inputs.map((input) => pool.run(input)));
-  } finally {
-    await pool.destroy();
-  }
+  await using pool = new JobPool(job, { threads });
+  return await Promise.all(inputs.map((input) => pool.run(input)));
 }

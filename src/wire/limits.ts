@@ -25,6 +25,8 @@ export const LIMITS = {
   RETURN_PATH_BYTES: 512,
   /** Data of one record of a VFIO section; QEMU's source sends 1 MiB at most. */
   VFIO_DATA_BYTES: 16 * 1024 * 1024,
+  /** Zlib stream of one page of legacy `compress` (bytes): the most that zlib makes of 4096. */
+  COMPRESSED_PAGE_BYTES: 4110,
   /** Payload of one device-state packet: QEMU's header of 12 bytes and its copy buffer of 1 MiB. */
   STATE_PACKET_BYTES: 12 + 1024 * 1024,
   /** Index of a device-state packet: a state of 16 TiB. */

@@ -301,6 +301,8 @@ export interface CapabilityChange {
   readonly old: CapabilitySet;
   readonly next: CapabilitySet;
   readonly parameters: { readonly 'multifd-compression': string; readonly 'tls-creds': string };
+  /** The legacy capability `compress`, which is a property here. */
+  readonly isCompressOn?: boolean;
 }
 
 /** What QEMU says wherever zero copy would meet compression, TLS, xbzrle or a single connection. */
@@ -338,6 +340,7 @@ const RULES: readonly Rule[] = [
     "dirty-limit requires KVM with accelerator property 'dirty-ring-size' set",
   ({ next }) => next.multifd && next.xbzrle && 'Multifd is not compatible with xbzrle',
   ({ next }) => next['mapped-ram'] && next.xbzrle && 'Mapped-ram migration is incompatible with xbzrle',
+  compressRule,
   ({ next }) => next['mapped-ram'] && next['postcopy-ram'] && 'Mapped-ram migration is incompatible with postcopy',
 ];
 
@@ -358,6 +361,21 @@ function snapshotRule({ next }: CapabilityChange, context: CapabilityContext): s
   }
   const conflict = NOT_WITH_SNAPSHOT.find((name) => next[name]);
   return conflict !== undefined && `Background-snapshot is not compatible with ${conflict}`;
+}
+
+/** What QEMU up to 9.0 did not combine with `compress`. */
+function compressRule({ next, isCompressOn = false }: CapabilityChange): string | false {
+  if (!isCompressOn) return false;
+  const others = [
+    'multifd',
+    'xbzrle',
+    'background-snapshot',
+    'zero-copy-send',
+    'postcopy-preempt',
+    'mapped-ram',
+  ] as const;
+  const conflict = others.find((name) => next[name]);
+  return conflict !== undefined && `compress is not compatible with ${conflict}`;
 }
 
 function zeroCopyRule({ next, parameters }: CapabilityChange): string | false {

@@ -29,7 +29,7 @@ import {
   parameterRow,
   parametersKind,
 } from './parameters.ts';
-import { INITIAL_PROPERTIES, type PropertyValues } from './properties.ts';
+import { INITIAL_PROPERTIES, type PropertyValues, propertyProblem } from './properties.ts';
 
 /** Parameters that a running migration must look at again; bytes per second (0 = no limit or measured) and ms. */
 export interface LiveParameters {
@@ -158,6 +158,8 @@ export class MigrationOptions {
   ): void {
     let next = this.#state;
     for (const { name, text } of globals) next = withGlobal(next, name, text);
+    const problem = propertyProblem(next.properties);
+    if (problem !== undefined) throw new HarnessError('qmp/generic', { text: problem });
     obeyParameterRules(next);
     this.#obeyCapabilityRules(next, context);
     refuseParametersWithoutDataPath(next.parameters);
@@ -241,10 +243,13 @@ export class MigrationOptions {
     };
   }
 
-  #obeyCapabilityRules({ capabilities: next, parameters }: OptionsState, context: CapabilityContext): void {
+  #obeyCapabilityRules({ capabilities: next, parameters, properties }: OptionsState, context: CapabilityContext): void {
     // QEMU warns on every set that leaves it on while none is running, also when a later rule refuses the set.
     if (next['zero-blocks'] && !isRunning(context.outgoingStatus)) this.#warn('zero-blocks capability is deprecated');
-    const refusal = capsCheck({ old: this.#state.capabilities, next, parameters }, context);
+    const refusal = capsCheck(
+      { old: this.#state.capabilities, next, parameters, isCompressOn: properties['x-compress'] },
+      context,
+    );
     if (refusal !== undefined) throw refusal;
   }
 }

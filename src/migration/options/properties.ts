@@ -9,6 +9,8 @@ import * as kinds from '../../base/kinds.ts';
 interface PropertyRow<T> {
   readonly kind: Kind<T>;
   readonly initial: T;
+  /** Of a number, both included; without it the kind says. */
+  readonly range?: readonly [number, number];
   readonly summary: string;
 }
 
@@ -65,6 +67,35 @@ export const PROPERTIES = {
     initial: 0,
     summary: 'Milliseconds to wait for the switchover-ack once all else is ready; 0 waits without limit, as QEMU does.',
   }),
+  'x-compress': row({
+    kind: kinds.boolean,
+    initial: false,
+    summary:
+      'The capability `compress` of QEMU up to 9.0: pages compressed one by one by threads; must be on on both sides.',
+  }),
+  'x-compress-level': row({
+    kind: kinds.uint8,
+    initial: 1,
+    range: [0, 9],
+    summary: 'Level of x-compress, 0 to 9.',
+  }),
+  'x-compress-threads': row({
+    kind: kinds.uint8,
+    initial: 8,
+    range: [1, 255],
+    summary: 'Threads of a source with x-compress, 1 to 255.',
+  }),
+  'x-compress-wait-thread': row({
+    kind: kinds.boolean,
+    initial: true,
+    summary: 'With x-compress, wait when every thread is busy; off: send pages as they are meanwhile.',
+  }),
+  'x-decompress-threads': row({
+    kind: kinds.uint8,
+    initial: 2,
+    range: [1, 255],
+    summary: 'Threads of a destination with x-compress, 1 to 255.',
+  }),
   'x-clear-bitmap-shift': row({
     kind: kinds.uint8,
     initial: 18,
@@ -85,3 +116,14 @@ export const INITIAL_PROPERTIES = Object.fromEntries(
   PROPERTY_NAMES.map((name) => [name, PROPERTIES[name].initial]),
   // One entry for every row, so this is what the mapped type describes.
 ) as PropertyValues;
+
+/** The sentence about the first property that is out of its range; undefined when none is. */
+export function propertyProblem(values: PropertyValues): string | undefined {
+  for (const name of PROPERTY_NAMES) {
+    const { range } = PROPERTIES[name] as PropertyRow<unknown>;
+    const value = values[name];
+    if (range === undefined || typeof value !== 'number' || (value >= range[0] && value <= range[1])) continue;
+    return `Parameter '${name}' expects a value between ${range[0]} and ${range[1]}`;
+  }
+  return undefined;
+}

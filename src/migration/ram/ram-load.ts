@@ -7,6 +7,7 @@ import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
 import type { SeekableFile } from '../transport/channel.ts';
 import type { StreamReader } from '../transport/stream-reader.ts';
 import { loadMappedBlock } from './mapped-ram-load.ts';
+import type { PageExpander } from './page-expander.ts';
 import type { PageFiles } from './page-files.ts';
 import { PageRunReader } from './page-run.ts';
 import { BLOCK_ADDRESS } from './ram-sender.ts';
@@ -36,6 +37,9 @@ export class RamLoader {
   readonly #blocks: ReadonlyMap<string, RamBlock>;
   readonly #runs: PageRunReader;
   readonly #sync: RamSync | undefined;
+  /** For compressed pages; undefined where there may be none. */
+  readonly #expander: PageExpander | undefined;
+  readonly #order: readonly RamBlock[];
   readonly #mapped: MappedFile | undefined;
   readonly #ignoreShared: boolean;
   #previous: RamBlock | undefined;
@@ -50,10 +54,17 @@ export class RamLoader {
   constructor(
     reader: StreamReader,
     blocks: readonly RamBlock[],
-    beside: { sync?: RamSync | undefined; mapped?: MappedFile | undefined; ignoreShared?: boolean } = {},
+    beside: {
+      sync?: RamSync | undefined;
+      mapped?: MappedFile | undefined;
+      ignoreShared?: boolean;
+      expander?: PageExpander | undefined;
+    } = {},
   ) {
     this.#reader = reader;
     this.#sync = beside.sync;
+    this.#expander = beside.expander;
+    this.#order = blocks;
     this.#mapped = beside.mapped;
     this.#ignoreShared = beside.ignoreShared ?? false;
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
@@ -70,15 +81,21 @@ export class RamLoader {
       const flags = low & (PAGE_SIZE - 1);
       const offset = reader.peekU32(0) * LOW + (low - flags);
       reader.skipStaged(8);
-      if (this.#isStagedNext(flags, offset)) continue;
       const kind = flags & ~RAM_FLAG.CONTINUE;
+      // A page that comes now may be one of those on their way.
+      if (this.#expander?.isBusy === true && kind !== RAM_FLAG.COMPRESS_PAGE) await this.#expander.drain(reader);
+      if (this.#isStagedNext(flags, offset)) continue;
       if (kind === RAM_FLAG.EOS) return this.#sync?.sectionEnd();
       if (kind === RAM_FLAG.ZERO) await this.#zeroPage(at, flags, offset);
       else if (kind === RAM_FLAG.PAGE) {
         const block = await this.#block(at, flags, offset);
         this.normalPages += await this.#runs.load(block, offset / PAGE_SIZE);
       } else if (kind === RAM_FLAG.XBZRLE) await this.#xbzrlePage(at, flags, offset);
-      else if (kind === RAM_FLAG.MEM_SIZE) await this.#blockList(at, offset);
+      else if (kind === RAM_FLAG.COMPRESS_PAGE && this.#expander !== undefined) {
+        const block = this.#order.indexOf(await this.#block(at, flags, offset));
+        await this.#expander.load(reader, { block, page: offset / PAGE_SIZE });
+        this.normalPages += 1;
+      } else if (kind === RAM_FLAG.MEM_SIZE) await this.#blockList(at, offset);
       else if (kind === RAM_FLAG.MULTIFD_FLUSH) await this.#sync?.flush();
       else throw this.#badFlags(at, flags);
     }
@@ -252,7 +269,7 @@ export class RamLoader {
   #badFlags(at: number, flags: number): Error {
     const hint =
       (flags & RAM_FLAG.COMPRESS_PAGE) !== 0
-        ? 'compressed pages (compress, before QEMU 9.1) are not supported by this build'
+        ? 'compressed pages (compress, before QEMU 9.1) need -global migration.x-compress=on here as well'
         : 'the sender and this loader are out of step: look for an earlier odd record';
     return this.#reader.bad({
       at,

@@ -5,16 +5,14 @@
 
 import { type RamBlock, UNWRITTEN_PAGE } from '../../hw/ram.ts';
 import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
-import { ByteWriter } from '../../wire/writer.ts';
 import type { ByteSink } from '../transport/channel.ts';
 import { RamSaver } from './ram-save.ts';
 import { endMarker, type PagesAllowed, type RamPart } from './ram-sender.ts';
+import { RECORD_WORD_BYTES, RecordWriter } from './record-writer.ts';
 import { XbzrleCache } from './xbzrle-cache.ts';
 
 /** Pages that are taken at once; between two such batches the caller is asked. */
 const BATCH_PAGES = 128;
-const WORD_BYTES = 8;
-const LOW = 2 ** 32;
 /** The only encoding there is. */
 const XBZRLE_ENCODING = 1;
 const ZERO_FILL = Uint8Array.of(0);
@@ -39,9 +37,8 @@ export class XbzrleRamSaver extends RamSaver {
   readonly #cache: XbzrleCache;
   readonly #firstPages: readonly number[];
   readonly #list = new Uint32Array(BATCH_PAGES);
-  readonly #head = new DataView(new ArrayBuffer(WORD_BYTES));
+  readonly #records: RecordWriter;
   #active = false;
-  #named: RamBlock | undefined;
   /** Counts syncs, as dirty-sync-count does. */
   #age = 1;
 
@@ -55,6 +52,7 @@ export class XbzrleRamSaver extends RamSaver {
   }) {
     super(options);
     this.#sink = options.sink;
+    this.#records = new RecordWriter(options.sink);
     this.#detectZero = options.detectZero;
     const starts: number[] = [];
     let ramPages = 0;
@@ -127,7 +125,7 @@ export class XbzrleRamSaver extends RamSaver {
     if (this.#detectZero && block.isZeroPage(page)) {
       part.zeroPages += 1;
       if (!isLast) this.#cache.insertZero(address, age);
-      return this.#record(block, start, RAM_FLAG.ZERO, ZERO_FILL);
+      return this.#records.write(block, start, RAM_FLAG.ZERO, ZERO_FILL);
     }
     const found = this.#cache.lookUp(address, block.bytes.subarray(start, start + PAGE_SIZE), { age, isLast });
     if (found.kind === 'miss') counters.misses += 1;
@@ -136,8 +134,8 @@ export class XbzrleRamSaver extends RamSaver {
     if (found.kind === 'delta') {
       const { delta } = found;
       const head = Uint8Array.of(XBZRLE_ENCODING, delta.length >> 8, delta.length & 0xff);
-      const bytes = await this.#record(block, start, RAM_FLAG.XBZRLE, head, delta);
-      counters.bytes += bytes - WORD_BYTES;
+      const bytes = await this.#records.write(block, start, RAM_FLAG.XBZRLE, head, delta);
+      counters.bytes += bytes - RECORD_WORD_BYTES;
       return bytes;
     }
     if (found.kind === 'overflow') {
@@ -145,28 +143,6 @@ export class XbzrleRamSaver extends RamSaver {
       counters.bytes += PAGE_SIZE;
     }
     part.normalPages += 1;
-    return this.#record(block, start, RAM_FLAG.PAGE, this.#cache.current);
-  }
-
-  /** Writes a record's first word, the block's name where it is due, and what belongs to it. */
-  async #record(block: RamBlock, offset: number, flag: number, ...rest: readonly Uint8Array[]): Promise<number> {
-    const named = this.#named === block;
-    this.#named = block;
-    const flags = named ? flag | RAM_FLAG.CONTINUE : flag;
-    const head = this.#head;
-    head.setUint32(0, Math.floor(offset / LOW));
-    head.setUint32(4, (offset % LOW) + flags);
-    await this.#sink.write(new Uint8Array(head.buffer));
-    let bytes = WORD_BYTES;
-    if (!named) {
-      const name = new ByteWriter().text8(block.name).take();
-      await this.#sink.write(name);
-      bytes += name.length;
-    }
-    for (const piece of rest) {
-      await this.#sink.write(piece);
-      bytes += piece.length;
-    }
-    return bytes;
+    return this.#records.write(block, start, RAM_FLAG.PAGE, this.#cache.current);
   }
 }

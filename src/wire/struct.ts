@@ -5,12 +5,19 @@
 
 import * as layout from 'buffer-layout';
 
+/** What buffer-layout makes of a field. Told here, because that package has no types which those of ours could name. */
+interface FieldLayout {
+  readonly span: number;
+  decode(bytes: Uint8Array, offset?: number): unknown;
+  encode(value: unknown, bytes: Uint8Array, offset?: number): number;
+}
+
 /** One field: its name, what a vmdescription calls its type (spec/wire.md §9.2), its bytes, and its TypeScript value. */
 export interface Field<N extends string, T> {
   readonly name: N;
   readonly type: string;
   readonly size: number;
-  readonly layout: layout.Layout;
+  readonly layout: FieldLayout;
   /** What an encoder writes when no value is given; undefined where one must be. */
   readonly padding?: T;
 }

@@ -12,8 +12,8 @@ const SWITCHOVER = fileURLToPath(new URL('../../bin/switchover.js', import.meta.
 const RETRY_MS = 1;
 const LONGEST_MS = 10_000;
 
-/** Starts a machine of 64 MiB and ends it again; returns the milliseconds to its greeting. */
-export async function startUpMs(kind: PeerKind): Promise<number> {
+/** Starts a machine of 64 MiB and ends it again; returns the milliseconds to its greeting. `cold`: with no compiled code kept. */
+export async function startUpMs(kind: PeerKind, { cold = false } = {}): Promise<number> {
   await using dir = await tempDir();
   const path = dir.file('qmp.sock');
   const options = ['-M', 'none', '-m', '64M', '-S', '-display', 'none', '-qmp', `unix:${path},server=on,wait=off`];
@@ -21,8 +21,9 @@ export async function startUpMs(kind: PeerKind): Promise<number> {
     kind === 'qemu'
       ? (['qemu-system-x86_64', ['-nodefaults', ...options]] as const)
       : ([process.execPath, [SWITCHOVER, 'vm', ...options]] as const);
+  const env = cold ? { ...process.env, NODE_COMPILE_CACHE: dir.file('compiled') } : process.env;
   const start = performance.now();
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'], env });
   const exited = once(child, 'exit');
   try {
     const socket = await connectWhenBound(path, start + LONGEST_MS);

@@ -15,7 +15,6 @@ import { RECORD_WORD_BYTES, RecordWriter } from './record-writer.ts';
 
 /** Pages of one job: enough to be worth the way to a thread. */
 const JOB_PAGES = 32;
-const ZERO_FILL = Uint8Array.of(0);
 
 /** What query-migrate tells about compression (spec/control.md §1.4). */
 export interface CompressCounters {
@@ -142,7 +141,7 @@ export class CompressRamSaver extends RamSender {
       const offset = page * PAGE_SIZE;
       if (length === 0) {
         part.zeroPages += 1;
-        part.recordBytes += await this.#records.write(next.block, offset, RAM_FLAG.ZERO, ZERO_FILL);
+        part.recordBytes += await this.#records.writeZero(next.block, offset);
         continue;
       }
       const head = new ByteWriter().u32(length).take();
@@ -160,7 +159,7 @@ export class CompressRamSaver extends RamSender {
       const offset = page * PAGE_SIZE;
       if (this.#detectZero && block.isZeroPage(page)) {
         part.zeroPages += 1;
-        part.recordBytes += await this.#records.write(block, offset, RAM_FLAG.ZERO, ZERO_FILL);
+        part.recordBytes += await this.#records.writeZero(block, offset);
         continue;
       }
       part.normalPages += 1;

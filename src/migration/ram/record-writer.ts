@@ -8,6 +8,8 @@ import type { ByteSink } from '../transport/channel.ts';
 /** Bytes of a record's first word. */
 export const RECORD_WORD_BYTES = 8;
 const LOW = 2 ** 32;
+/** The byte that a zero page is full of. */
+const ZERO_FILL = Uint8Array.of(0);
 
 /** Writes records to one sink, and knows which block the last one named. */
 export class RecordWriter {
@@ -17,6 +19,11 @@ export class RecordWriter {
 
   constructor(sink: ByteSink) {
     this.#sink = sink;
+  }
+
+  /** Writes the record of a zero page; returns its bytes. */
+  writeZero(block: RamBlock, offset: number): Promise<number> {
+    return this.write(block, offset, RAM_FLAG.ZERO, ZERO_FILL);
   }
 
   /** Writes a record for the page at this offset of the block; returns its bytes. */

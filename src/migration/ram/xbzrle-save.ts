@@ -15,7 +15,6 @@ import { XbzrleCache } from './xbzrle-cache.ts';
 const BATCH_PAGES = 128;
 /** The only encoding there is. */
 const XBZRLE_ENCODING = 1;
-const ZERO_FILL = Uint8Array.of(0);
 
 /** What query-migrate tells about the cache; the units are QEMU's (spec/control.md §5.3). */
 export interface XbzrleCounters {
@@ -125,7 +124,7 @@ export class XbzrleRamSaver extends RamSaver {
     if (this.#detectZero && block.isZeroPage(page)) {
       part.zeroPages += 1;
       if (!isLast) this.#cache.insertZero(address, age);
-      return this.#records.write(block, start, RAM_FLAG.ZERO, ZERO_FILL);
+      return this.#records.writeZero(block, start);
     }
     const found = this.#cache.lookUp(address, block.bytes.subarray(start, start + PAGE_SIZE), { age, isLast });
     if (found.kind === 'miss') counters.misses += 1;

@@ -17,7 +17,7 @@ const WAIT_WRITE_BYTES = 65_536;
 const WAIT_READ_BYTES = 64;
 /**
  * Socket buffers that hold many batches: the larger they are, the less often one side sleeps and has to be woken by the other
- * (bytes; 1 GiB of random pages over TCP took 434 ms with a quarter of it, 397 ms with this, QEMU beside it 691: a noisy hour).
+ * (bytes; measured by `npm run bench -- stream`).
  */
 const SOCKET_BUFFER_BYTES = 4 << 20;
 const BUFFER_LIMIT_FILES = ['/proc/sys/net/core/rmem_max', '/proc/sys/net/core/wmem_max'];

@@ -9,7 +9,6 @@ import type { DeviceEvent, DeviceThreadData } from './device-thread.ts';
 import { IrqLines } from './irq.ts';
 import { ResourceAccount } from './vfio/resource-pool.ts';
 import type { VfioRead } from './vfio/vfio-device.ts';
-import type { VfioWritten } from './vfio/vfio-service.ts';
 import { SharedTime } from './virtual-time.ts';
 
 /** Runs until the owner closes the port; its first request is `create`. Throws `device/module`. */
@@ -41,10 +40,10 @@ function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: 
   });
 }
 
-/** What may be large moves to the machine's thread instead of being copied; buffers go back and forth, or are shared. */
+/** What may be large moves to the machine's thread instead of being copied, or is shared with it. */
 function moved(kind: string, reply: unknown): unknown {
-  if (kind !== 'save' && kind !== 'vfio/read' && kind !== 'vfio/write') return reply;
-  const { bytes } = reply as SavedState | VfioRead | VfioWritten; // what DeviceHost replies to these
+  if (kind !== 'save' && kind !== 'vfio/read') return reply;
+  const { bytes } = reply as SavedState | VfioRead; // what DeviceHost replies to these
   return new Transferred(reply, bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : []);
 }
 

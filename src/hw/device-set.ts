@@ -9,7 +9,7 @@ import type { VfioState } from '../wire/vfio.ts';
 import { type DeviceConfig, DeviceThread } from './device-thread.ts';
 import type { RamShare } from './ram.ts';
 import { ResourcePool } from './vfio/resource-pool.ts';
-import { isPrecopy, type VfioFeatures } from './vfio/states.ts';
+import type { VfioFeatures } from './vfio/states.ts';
 import { type MigrationWishes, migrationWishes } from './vfio/vfio-properties.ts';
 import { VfioClient } from './vfio/vfio-service.ts';
 
@@ -97,8 +97,7 @@ export class DeviceSet {
   /** The machine begins to run. Throws what the first device that cannot threw, once every device has answered. */
   start(): Promise<void> {
     return this.#all(async ({ thread, vfio }) => {
-      await thread.start();
-      await vfio?.client.setState('running');
+      await inOrder([thread.start(), vfio?.client.setState('running')]);
     });
   }
 
@@ -108,15 +107,10 @@ export class DeviceSet {
    */
   async stop(options: { keepSaving: boolean }): Promise<void> {
     await this.#all(async ({ vfio }) => {
-      if (vfio?.features.p2p !== true) return;
-      await vfio.client.setState(isPrecopy(await vfio.client.state()) ? 'pre-copy-p2p' : 'running-p2p');
+      if (vfio?.features.p2p === true) await vfio.client.quiesce();
     });
     await this.#all(async ({ thread, vfio }) => {
-      if (vfio !== undefined) {
-        const goesOn = options.keepSaving && isPrecopy(await vfio.client.state());
-        await vfio.client.setState(goesOn ? 'stop-copy' : 'stop', 'stop');
-      }
-      await thread.stop();
+      await inOrder([vfio?.client.halt(options), thread.stop()]);
     });
   }
 
@@ -149,13 +143,19 @@ async function vfioOf(
   if (thread.config.definition.vfio !== true) return undefined;
   const wishes = migrationWishes(thread.config.properties);
   const client = new VfioClient(
-    (kind, payload, transfer = []) => thread.request(kind, payload, { transfer, deadlineMs }),
+    (kind, payload) => thread.request(kind, payload, { deadlineMs }),
     (state) => {
       if (wishes.events && state !== 'error') onState(thread.id, state); // QEMU's event has no such state
     },
   );
   await client.setState('stop'); // a new device runs, a new machine does not
   return { client, features: await client.features(), wishes };
+}
+
+/** Waits for requests that a device answers one after the other; they were made at once, as the guest waits for their end. */
+async function inOrder(answers: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+  await Promise.allSettled(answers);
+  for (const answer of answers) await answer; // the first that failed is the cause of the others
 }
 
 function pciAddress(slot: number): string {

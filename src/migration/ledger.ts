@@ -33,7 +33,7 @@ export interface Ledger {
 }
 
 /** Chunks of one stream that follow each other so closely are one stretch (ms). */
-const SEAM_MS = 0.2;
+const SEAM_MS = 1;
 /** Shorter than this is no gap: clocks of two machines agree no better (ms). */
 const EPSILON_MS = 0.001;
 

@@ -145,8 +145,10 @@ export class DeviceLoader {
   /** After EOF: waits for every device. Throws the first one's error, or for a device that got no state. */
   async finish(reader: StreamReader): Promise<void> {
     await this.#overChannels(reader);
+    const finishing = [...this.#vfio.values()].map((device) => device.finish());
+    for (const end of finishing) end.catch(() => undefined); // what a load threw comes first
     await this.#settle();
-    await Promise.all([...this.#vfio.values()].map((device) => device.finish()));
+    await Promise.all(finishing);
     const missing = this.#devices.filter((device) => !this.#seen.has(device));
     if (missing.length === 0) return;
     throw reader.bad({

@@ -59,7 +59,7 @@ export class PeerReporter {
     await this.#send('READINESS', fixed, device.idstr);
   }
 
-  /** A part of the downtime; times are milliseconds of this side's clock. */
+  /** A part of the downtime, which goes with the final status; times are milliseconds of this side's clock. */
   async ledgerPart(part: LedgerPart): Promise<void> {
     const fixed = EXTENSION.LEDGER_PART.fields.encode({
       nowNs: this.#nowNs(),
@@ -67,14 +67,11 @@ export class PeerReporter {
       startNs: toNs(part.startMs),
       endNs: toNs(part.endMs),
     });
-    await this.#send('LEDGER_PART', fixed, part.row);
+    await this.#writer.addMessage(EXTENSION.LEDGER_PART.type, withText(fixed, part.row));
   }
 
   #send(name: ExtensionName, fixed: Uint8Array, text = ''): Promise<void> {
-    return this.#writer.sendMessage(
-      EXTENSION[name].type,
-      new ByteWriter().bytes(fixed).bytes(encoder.encode(text)).take(),
-    );
+    return this.#writer.sendMessage(EXTENSION[name].type, withText(fixed, text));
   }
 
   #nowNs(): bigint {
@@ -173,6 +170,10 @@ export class PeerKnowledge {
   #tick(nowNs: bigint): void {
     this.#offsetMs = Math.max(this.#offsetMs, toMs(nowNs) - this.#clock.nowMs());
   }
+}
+
+function withText(fixed: Uint8Array, text: string): Uint8Array {
+  return new ByteWriter().bytes(fixed).bytes(encoder.encode(text)).take();
 }
 
 function toNs(ms: number): bigint {

@@ -33,13 +33,18 @@ export class ReturnPathWriter {
 
   /** A message by its number, for extensions. */
   async sendMessage(type: number, data: Uint8Array): Promise<void> {
+    await this.addMessage(type, data);
+    await this.#sink.flush();
+  }
+
+  /** The same for one that goes with the next that is sent. */
+  async addMessage(type: number, data: Uint8Array): Promise<void> {
     await this.#sink.write(
       new ByteWriter()
         .bytes(HEADER.encode({ type, length: data.length }))
         .bytes(data)
         .take(),
     );
-    await this.#sink.flush();
   }
 
   async sendU32(name: 'SHUT' | 'PONG' | 'RESUME_ACK', value: number): Promise<void> {

@@ -3,6 +3,7 @@
  * §1.4, and the ledger's entries of what each took.
  */
 
+import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { inStreamOrder, type SourceDevice } from './device-sections.ts';
 import type { LedgerRecorder } from './ledger.ts';
@@ -37,7 +38,7 @@ export class SectionSaver {
   readonly #ledger: LedgerRecorder;
   readonly #clock: Clock;
   readonly #vfio: readonly VfioSave[];
-  /** What devices have saved for multifd packets, by id. */
+  /** What devices save of their ordinary state, by id. */
   readonly #saves = new Map<string, Promise<Saved>>();
   readonly #transfers: Promise<void>[] = [];
 
@@ -100,14 +101,20 @@ export class SectionSaver {
     return bytes;
   }
 
+  /** The guest stands still: all devices save, each in its own thread, while other bytes are on their way. */
+  startSaves(): void {
+    for (const device of this.#devices) {
+      const saving = this.#save(device);
+      saving.catch(() => undefined); // reported by whoever sends it
+      this.#saves.set(device.id, saving);
+    }
+  }
+
   /** The guest stands still and the destination knows: devices whose last data goes over multifd channels begin. */
   startTransfers(): void {
     for (const stream of this.#vfio) {
-      const device = this.#devices.find(({ id }) => id === stream.id);
-      if (!stream.isOverChannels || device === undefined) continue;
-      const saving = this.#save(device);
-      this.#saves.set(device.id, saving);
-      const config = saving.then(({ bytes }) => bytes);
+      if (!stream.isOverChannels) continue;
+      const config = this.#saved(stream.id).then(({ bytes }) => bytes);
       config.catch(() => undefined); // the transfer looks at it, unless something fails before
       const transfer = stream.transfer(config);
       transfer.catch(() => undefined); // reported by complete
@@ -117,7 +124,10 @@ export class SectionSaver {
 
   /** The END sections: what devices have left, the guest stands still. */
   async complete(): Promise<void> {
-    for (const device of this.#vfio) await device.complete();
+    for (const device of this.#vfio) {
+      await this.#saved(device.id);
+      await device.complete();
+    }
     await Promise.all(this.#transfers);
   }
 
@@ -139,11 +149,9 @@ export class SectionSaver {
       described.push(describeSection(section));
     };
     await own(timer!); // every machine has it
-    // All devices save at once, each in its own thread; the stream has them in order.
-    const saves = this.#devices.map((device) => this.#saves.get(device.id) ?? this.#save(device));
-    await Promise.all(saves);
+    await Promise.all(this.#saves.values());
     for (const [index, device] of this.#devices.entries()) {
-      const { bytes, described: members, savedMs } = await saves[index]!;
+      const { bytes, described: members, savedMs } = await this.#saved(device.id);
       const startMs = this.#clock.nowMs();
       const stream = this.#vfio.find(({ id }) => id === device.id);
       if (stream?.isOverChannels !== true) this.#ledger.add(device.id, 'queue', savedMs, startMs);
@@ -159,7 +167,15 @@ export class SectionSaver {
       });
     }
     for (const section of others) await own(section);
+    await this.#sink.flush();
+    for (const device of this.#vfio) await device.ended(); // before the stream says that all is well
     return described;
+  }
+
+  #saved(id: string): Promise<Saved> {
+    const saving = this.#saves.get(id);
+    assert(saving !== undefined, 'startSaves comes before');
+    return saving;
   }
 
   async #save(device: SourceDevice): Promise<Saved> {

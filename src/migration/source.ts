@@ -364,7 +364,7 @@ export class SourceMigration {
     const { properties } = this.#options;
     if (properties['send-switchover-start']) await sink.write(this.#framing.command('SWITCHOVER_START'));
     // Devices take nothing before they hear of it, and may fill the channels that RAM needs; logs come before they are busy.
-    await Promise.all([sink.flush(), this.#dma!.collect(true)]);
+    await Promise.all([sink.flush(), this.#dma!.collect(true), this.#sections!.startSaves()]);
     this.#sections!.startTransfers();
     this.#synced(this.#ram!.sync());
     const startMs = this.#clock.nowMs();

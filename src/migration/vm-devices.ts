@@ -53,8 +53,9 @@ function portOf({ client, features }: MachineVfio): VfioPort {
     state: () => client.state(),
     precopyInfo: () => client.precopyInfo(),
     stopCopyBytes: () => client.stopCopyBytes(),
-    read: (maxBytes, spare) => client.read(maxBytes, spare),
+    read: (maxBytes, memory) => client.read(maxBytes, memory),
     write: (bytes) => client.write(bytes),
+    landed: (at, length) => client.landed(at, length),
     ready: () => client.ready(),
     reset: () => client.reset(),
   };

@@ -6,8 +6,10 @@
 
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { HarnessError } from '../../base/errors.ts';
+import { native } from '../../threads/native.ts';
 import type { DeviceResources } from '../device.ts';
 import { Pace, waitUntil } from './pace.ts';
+import type { VfioLanding } from './vfio-driver.ts';
 import { type BulkPattern, RECORD_HEADER_BYTES, type RecordHeader, readHeader, type TagName } from './vfio-records.ts';
 
 const MIB = 2 ** 20;
@@ -29,9 +31,9 @@ export interface LoaderOptions {
   readonly resources: DeviceResources;
 }
 
-/** The device's memory on this side; lives longer than a session. */
+/** The device's memory on this side, shared so that data can be put there by whoever has it; lives longer than a session. */
 export class DeviceMemory {
-  bytes = new Uint8Array(0);
+  bytes: Uint8Array<SharedArrayBuffer> = new Uint8Array(new SharedArrayBuffer(0));
   /** What the machine's pool was charged for it. */
   takenBytes = 0;
 }
@@ -51,6 +53,7 @@ export class EmulatedLoader {
   #isComplete = false;
   #allocation: Promise<void> | undefined;
   #isAborted = false;
+  #landing: VfioLanding | undefined;
 
   constructor(options: LoaderOptions, memory: DeviceMemory) {
     this.#options = options;
@@ -79,6 +82,15 @@ export class EmulatedLoader {
       if (this.#recordOffset === this.#record.size) this.#endRecord(this.#record);
     }
     if (bulkBytes > 0) this.#pace.spend(bulkBytes, startMs);
+  }
+
+  /** Where the payload of the record goes that is being written, once there is memory for it. */
+  get landing(): VfioLanding | undefined {
+    const record = this.#record;
+    if (record === undefined || !BULK.has(record.tag) || this.#memory.bytes.length < record.size) return undefined;
+    const at = this.#at - this.#recordOffset;
+    if (this.#landing?.at !== at) this.#landing = { at, memory: this.#memory.bytes.subarray(0, record.size) };
+    return this.#landing;
   }
 
   /** Resolves once what was announced is allocated. Throws why it cannot be. */
@@ -136,7 +148,9 @@ export class EmulatedLoader {
     this.#reserve(record.size);
     await this.#allocation;
     this.#verify(record, piece);
-    this.#memory.bytes.set(piece, this.#recordOffset);
+    const { bytes } = this.#memory;
+    const isInPlace = piece.buffer === bytes.buffer && piece.byteOffset === bytes.byteOffset + this.#recordOffset;
+    if (!isInPlace) bytes.set(piece, this.#recordOffset);
   }
 
   #verify(record: RecordHeader, piece: Uint8Array): void {
@@ -177,8 +191,8 @@ export class EmulatedLoader {
   }
 
   /** Allocates and touches, a MiB at a time; each takes the time that it costs. */
-  #allocate(bytes: number): Uint8Array<ArrayBuffer> {
-    const memory = new Uint8Array(bytes);
+  #allocate(bytes: number): Uint8Array<SharedArrayBuffer> {
+    const memory = freshMemory(bytes);
     const dueMs = this.#allocationPlan();
     for (let from = 0; from < bytes; from += MIB) {
       memory.fill(1, from, from + MIB);
@@ -192,7 +206,7 @@ export class EmulatedLoader {
     await before;
     await turn();
     if (this.#isAborted) return;
-    const memory = new Uint8Array(bytes);
+    const memory = freshMemory(bytes);
     const dueMs = this.#allocationPlan();
     for (let from = 0; from < bytes; from += MIB) {
       memory.fill(1, from, from + MIB);
@@ -212,4 +226,10 @@ export class EmulatedLoader {
   #bad(field: string, expected: string, actual: string): HarnessError {
     return new HarnessError('vfio/data', { device: this.#options.device, at: this.#at, field, expected, actual });
   }
+}
+
+function freshMemory(bytes: number): Uint8Array<SharedArrayBuffer> {
+  const memory = new Uint8Array(new SharedArrayBuffer(bytes));
+  native?.adviseHugePages(memory);
+  return memory;
 }

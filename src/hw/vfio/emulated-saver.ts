@@ -13,6 +13,8 @@ const INCREMENT_SHARE = 0.01;
 const INCREMENT_MIN_BYTES = 4096;
 /** Most bytes of one increment. */
 const INCREMENT_MAX_BYTES = 64 * 2 ** 20;
+/** Payloads from this size on are read where they are (bytes); smaller ones are gathered. */
+const BULK_BYTES = 65_536;
 /** New initial data after REINIT (bytes). */
 const REINIT_BYTES = 4096;
 
@@ -32,10 +34,18 @@ export interface SaverOptions {
   readonly random: () => number;
 }
 
+/** A record that has not been read to its end. */
+interface QueuedRecord {
+  readonly plan: RecordPlan;
+  readonly isInitial: boolean;
+  /** Bytes that were read, the header's included. */
+  offset: number;
+}
+
 /** See the header. */
 export class EmulatedSaver {
   readonly #options: SaverOptions;
-  readonly #queue: { readonly plan: RecordPlan; readonly isInitial: boolean; offset: number }[] = [];
+  readonly #queue: QueuedRecord[] = [];
   readonly #beganMs: number;
   #lastMs: number;
   #changedBytes: number;
@@ -88,33 +98,60 @@ export class EmulatedSaver {
     return this.#noisy(RECORD_HEADER_BYTES + this.#finalBytes());
   }
 
-  /** The next bytes of the stream, at most `maxBytes`; none when there are none now. */
+  /**
+   * The next bytes of the stream, at most `maxBytes`; none when there are none now. Bulk data is in the device's memory, as what
+   * hardware wrote there by DMA, and is read where it is.
+   */
   read(maxBytes: number, spare?: ArrayBufferLike): Uint8Array {
     this.#change();
     if (this.#queue.length === 0 && !this.#isFinal) this.#refresh();
     const startMs = performance.now();
-    const left = this.#queue.reduce((sum, { plan, offset }) => sum + RECORD_HEADER_BYTES + plan.size - offset, 0);
-    const count = Math.min(left, maxBytes);
-    // Not zeroed first: every byte is written below.
-    const buffer = spare !== undefined && spare.byteLength >= count ? spare : Buffer.allocUnsafeSlow(count).buffer;
-    const bytes = new Uint8Array(buffer, 0, count);
-    for (let done = 0; done < bytes.length; ) {
-      const entry = this.#queue[0]!;
-      done += this.#copy(entry, bytes.subarray(done));
-      if (entry.offset === RECORD_HEADER_BYTES + entry.plan.size) this.#queue.shift();
-    }
+    const bytes = this.#bulk(maxBytes) ?? this.#gather(maxBytes, spare);
     this.#options.pace.spend(bytes.length, startMs);
     return bytes;
   }
 
-  #copy(entry: { readonly plan: RecordPlan; offset: number }, target: Uint8Array): number {
+  /** A view of the next bytes, when they are many of one kind. */
+  #bulk(maxBytes: number): Uint8Array | undefined {
+    const entry = this.#queue[0];
+    if (entry === undefined || !hasBulk(entry)) return undefined;
+    const offset = entry.offset - RECORD_HEADER_BYTES;
+    const bytes = this.#options.pattern.view(
+      { record: entry.plan, offset },
+      Math.min(maxBytes, entry.plan.size - offset),
+    );
+    this.#passed(entry, bytes.length);
+    return bytes;
+  }
+
+  /** The next bytes in one buffer, up to where a view will do. */
+  #gather(maxBytes: number, spare: ArrayBufferLike | undefined): Uint8Array {
+    const left = this.#queue.reduce((sum, { plan, offset }) => sum + RECORD_HEADER_BYTES + plan.size - offset, 0);
+    const most = Math.min(left, maxBytes);
+    const buffer = spare !== undefined && spare.byteLength >= most ? spare : Buffer.allocUnsafeSlow(most).buffer;
+    const bytes = new Uint8Array(buffer, 0, most);
+    let done = 0;
+    for (let entry = this.#queue[0]; entry !== undefined && done < most && !hasBulk(entry); entry = this.#queue[0]) {
+      const count = this.#copy(entry, bytes.subarray(done));
+      done += count;
+      this.#passed(entry, count);
+    }
+    return bytes.subarray(0, done);
+  }
+
+  #passed(entry: QueuedRecord, count: number): void {
+    entry.offset += count;
+    if (entry.offset === RECORD_HEADER_BYTES + entry.plan.size) this.#queue.shift();
+  }
+
+  /** Puts what comes next of one record into `target`; returns how much that is. */
+  #copy(entry: QueuedRecord, target: Uint8Array): number {
     const { plan } = entry;
     if (entry.offset < RECORD_HEADER_BYTES) {
       const header = new Uint8Array(RECORD_HEADER_BYTES);
       writeHeader(header, plan);
       const piece = header.subarray(entry.offset, entry.offset + target.length);
       target.set(piece);
-      entry.offset += piece.length;
       return piece.length;
     }
     const offset = entry.offset - RECORD_HEADER_BYTES;
@@ -122,7 +159,6 @@ export class EmulatedSaver {
     if (plan.tag === 'STOP_COPY_SIZE')
       piece.set(sizePayload(this.#options.stateBytes).subarray(offset, offset + piece.length));
     else this.#options.pattern.fill(piece, { record: plan, offset });
-    entry.offset += piece.length;
     return piece.length;
   }
 
@@ -182,6 +218,12 @@ export class EmulatedSaver {
     const { profile, random } = this.#options;
     return profile.noise === 0 ? bytes : Math.round(bytes * (1 + profile.noise * (2 * random() - 1)));
   }
+}
+
+/** What comes next of it is a payload worth a view of its own. */
+function hasBulk({ plan, offset }: QueuedRecord): boolean {
+  if (plan.tag === 'STOP_COPY_SIZE' || offset < RECORD_HEADER_BYTES) return false;
+  return RECORD_HEADER_BYTES + plan.size - offset >= BULK_BYTES;
 }
 
 function sizePayload(bytes: number): Uint8Array {

@@ -7,7 +7,7 @@ import type { VfioState } from '../../wire/vfio.ts';
 import { type DeviceMemory, EmulatedLoader, type LoaderOptions } from './emulated-loader.ts';
 import { EmulatedSaver, type SaverOptions } from './emulated-saver.ts';
 import { isSaving, type VfioFeatures } from './states.ts';
-import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
+import type { PrecopyInfo, VfioDriver, VfioLanding } from './vfio-driver.ts';
 
 /** One emulated device's driver. */
 export class EmulatedVfio implements VfioDriver {
@@ -47,6 +47,10 @@ export class EmulatedVfio implements VfioDriver {
     await this.#loader?.write(bytes);
   }
 
+  landing(): VfioLanding | undefined {
+    return this.#loader?.landing;
+  }
+
   precopyInfo(): PrecopyInfo {
     return this.#saver?.info() ?? { initialBytes: 0, dirtyBytes: 0, reinit: false };
   }
@@ -72,7 +76,7 @@ export class EmulatedVfio implements VfioDriver {
   free(): void {
     this.#loading.resources.giveBack(this.#memory.takenBytes);
     this.#memory.takenBytes = 0;
-    this.#memory.bytes = new Uint8Array(0);
+    this.#memory.bytes = new Uint8Array(new SharedArrayBuffer(0));
   }
 
   /** The integrity check: what is incomplete leaves the device in ERROR. */

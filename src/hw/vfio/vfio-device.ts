@@ -8,7 +8,7 @@ import { HarnessError, isHarnessError, messageOf } from '../../base/errors.ts';
 import type { VfioState } from '../../wire/vfio.ts';
 import { DmaLog, type DmaRange } from './dma-log.ts';
 import { hasState, isPrecopy, isSaving, nextState, type VfioFeatures } from './states.ts';
-import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
+import type { PrecopyInfo, VfioDriver, VfioLanding } from './vfio-driver.ts';
 
 /** What one read of the data stream brought. */
 export interface VfioRead {
@@ -71,6 +71,11 @@ export class VfioDevice {
     const startMs = performance.now();
     await this.#watched(() => this.#driver.write(bytes));
     return performance.now() - startMs;
+  }
+
+  /** Where coming bytes are to be put; undefined where the driver does not say. */
+  get landing(): VfioLanding | undefined {
+    return this.#state === 'resuming' ? this.#driver.landing?.() : undefined;
   }
 
   /** Resolves once what was written is prepared. */

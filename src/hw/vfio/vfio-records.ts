@@ -61,10 +61,16 @@ export function readHeader(
   return { tag, generation: view.getUint32(8, true), size: Number(size) };
 }
 
-const TEMPLATE_BYTES = 1 << 20;
-/** Primes, so that no two records of a session begin alike for a long time. */
-const GENERATION_STRIDE = 4099;
-const TAG_STRIDE = 104_729;
+/** The longest view of the contents that there always is (bytes). */
+const VIEW_BYTES = 1 << 20;
+/**
+ * Contents repeat after so many bytes (64 times a prime): pieces of a round size that change places do not look alike, whole
+ * cache lines are copied, and what is compared stays in the processor's cache.
+ */
+const PERIOD_BYTES = 64 * 2039;
+/** 64 times primes, so that no two records of a session begin alike for a long time. */
+const GENERATION_STRIDE = 64 * 67;
+const TAG_STRIDE = 64 * 1637;
 
 /** Where in a session's contents: the record, and bytes from its payload's start. */
 interface ContentPlace {
@@ -72,12 +78,13 @@ interface ContentPlace {
   readonly offset: number;
 }
 
-/** Bulk contents of one device. */
+/** Bulk contents of one device, in shared memory, so that other threads can read them where they are. */
 export class BulkPattern {
-  readonly #template: Uint8Array;
+  /** The period again and again: every place in it is followed by VIEW_BYTES. */
+  readonly #repeated: Uint8Array<SharedArrayBuffer>;
 
   constructor(seed: number) {
-    const words = new Uint32Array(TEMPLATE_BYTES / 4);
+    const words = new Uint32Array(PERIOD_BYTES / 4);
     let state = (seed ^ 0x9e37_79b9) >>> 0 || 1;
     for (let n = 0; n < words.length; n++) {
       state ^= state << 13;
@@ -85,7 +92,17 @@ export class BulkPattern {
       state ^= state << 5;
       words[n] = state >>> 0;
     }
-    this.#template = new Uint8Array(words.buffer);
+    const period = new Uint8Array(words.buffer);
+    this.#repeated = new Uint8Array(new SharedArrayBuffer(PERIOD_BYTES + VIEW_BYTES));
+    for (let at = 0; at < this.#repeated.length; at += PERIOD_BYTES) {
+      this.#repeated.set(period.subarray(0, this.#repeated.length - at), at);
+    }
+  }
+
+  /** The contents of a record's payload from a place on: `length` bytes, or as many as there are in a piece. */
+  view(place: ContentPlace, length: number): Uint8Array<SharedArrayBuffer> {
+    const start = startOf(place, 0);
+    return this.#repeated.subarray(start, start + Math.min(length, VIEW_BYTES));
   }
 
   /** Puts the contents of a record's payload from `offset` on into `target`. */
@@ -108,9 +125,13 @@ export class BulkPattern {
     return -1;
   }
 
-  #piece({ record, offset }: ContentPlace, done: number, left: number): Uint8Array {
-    const shift = record.generation * GENERATION_STRIDE + TAG[record.tag] * TAG_STRIDE;
-    const start = (shift + offset + done) % TEMPLATE_BYTES;
-    return this.#template.subarray(start, Math.min(TEMPLATE_BYTES, start + left));
+  #piece(place: ContentPlace, done: number, left: number): Uint8Array {
+    const start = startOf(place, done);
+    return this.#repeated.subarray(start, start + Math.min(PERIOD_BYTES, left));
   }
+}
+
+function startOf({ record, offset }: ContentPlace, done: number): number {
+  const shift = record.generation * GENERATION_STRIDE + TAG[record.tag] * TAG_STRIDE;
+  return (shift + offset + done) % PERIOD_BYTES;
 }

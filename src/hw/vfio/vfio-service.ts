@@ -3,22 +3,35 @@
  * the machine's end (`VfioClient`), which is how run state and migration drive a VFIO device.
  */
 
+import { assert } from '../../base/assert.ts';
 import type { VfioState } from '../../wire/vfio.ts';
 import type { DmaRange } from './dma-log.ts';
-import type { VfioFeatures } from './states.ts';
+import { isPrecopy, type VfioFeatures } from './states.ts';
 import { VfioDevice, type VfioRead } from './vfio-device.ts';
-import type { PrecopyInfo, VfioDriver } from './vfio-driver.ts';
+import type { PrecopyInfo, VfioDriver, VfioLanding } from './vfio-driver.ts';
 
 /** What became of bytes that were written. */
 export interface VfioWritten {
   /** How long the driver took (ms). */
   readonly tookMs: number;
-  /** The bytes' buffer, to be used again. */
-  readonly bytes: Uint8Array;
+  /** Where coming bytes are to be put, when that is news. */
+  readonly landing?: VfioLanding | undefined;
 }
+
+/** Bytes for a resuming session: some, or so many that are in the device's landing already, from the session's byte `at` on. */
+type WrittenBytes = Uint8Array | { readonly at: number; readonly length: number };
 
 /** What a report is asked of: whole pages. */
 export type DmaReportRange = DmaRange & { readonly pageSize: number };
+
+/** How much is to be read, and where it may or must be. */
+interface VfioReadOptions {
+  readonly maxBytes: number;
+  /** May be filled. */
+  readonly spare?: SharedArrayBuffer;
+  /** Must be filled, from its start. */
+  readonly into?: SharedArrayBuffer;
+}
 
 /** Requests by kind: what is sent, and what comes back. */
 interface VfioRequests {
@@ -26,12 +39,14 @@ interface VfioRequests {
     payload: { readonly target: VfioState; readonly recover: VfioState | undefined };
     reply: VfioState;
   };
+  'vfio/quiesce': { payload: undefined; reply: VfioState };
+  'vfio/halt': { payload: { readonly keepSaving: boolean }; reply: VfioState };
   'vfio/state': { payload: undefined; reply: VfioState };
   'vfio/features': { payload: undefined; reply: VfioFeatures };
   'vfio/precopy-info': { payload: undefined; reply: PrecopyInfo };
   'vfio/stop-copy-bytes': { payload: undefined; reply: number };
-  'vfio/read': { payload: { readonly maxBytes: number; readonly spare?: ArrayBufferLike }; reply: VfioRead };
-  'vfio/write': { payload: Uint8Array; reply: VfioWritten };
+  'vfio/read': { payload: VfioReadOptions; reply: VfioRead };
+  'vfio/write': { payload: WrittenBytes; reply: VfioWritten };
   'vfio/ready': { payload: undefined; reply: undefined };
   'vfio/reset': { payload: undefined; reply: undefined };
   'vfio/dma-start': { payload: { readonly pageSize: number; readonly ranges: readonly DmaRange[] }; reply: undefined };
@@ -55,17 +70,58 @@ export const VFIO_READY = 'vfio/ready' satisfies VfioKind;
 /** Wraps a driver in its state machine and answers requests for it. */
 export function createVfioService(options: { device: string; driver: VfioDriver }): VfioService {
   const device = new VfioDevice(options);
+  const write = writeTo(device);
   return {
-    answer: (kind, payload) => answer(device, { kind, payload } as VfioRequest),
+    answer: (kind, payload) => answer(device, write, { kind, payload } as VfioRequest),
     recordDma: (address, length) => device.recordDma(address, length),
   };
 }
 
-async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown> {
+/** Writes, and tells of every landing once. */
+function writeTo(device: VfioDevice): (bytes: WrittenBytes) => Promise<VfioWritten> {
+  let told: VfioLanding | undefined;
+  return async (written) => {
+    const bytes = written instanceof Uint8Array ? written : landed(told, written);
+    const tookMs = await device.write(bytes);
+    const { landing } = device;
+    if (landing === told) return { tookMs };
+    told = landing;
+    return { tookMs, landing };
+  };
+}
+
+/** The driver's own view of bytes that were put into its landing. */
+function landed(landing: VfioLanding | undefined, { at, length }: { at: number; length: number }): Uint8Array {
+  const start = at - (landing?.at ?? at);
+  assert(landing !== undefined && start >= 0 && start + length <= landing.memory.length, 'bytes go where it said');
+  return landing.memory.subarray(start, start + length);
+}
+
+async function read(device: VfioDevice, { maxBytes, spare, into }: VfioReadOptions): Promise<VfioRead> {
+  const result = await device.read(maxBytes, into ?? spare);
+  if (into === undefined || result.bytes.buffer === into) return result;
+  const bytes = new Uint8Array(into, 0, result.bytes.length);
+  bytes.set(result.bytes);
+  return { ...result, bytes };
+}
+
+async function answer(
+  device: VfioDevice,
+  write: (bytes: WrittenBytes) => Promise<VfioWritten>,
+  request: VfioRequest,
+): Promise<unknown> {
   switch (request.kind) {
     case 'vfio/set-state':
       await device.setState(request.payload.target, request.payload.recover);
       return device.state;
+    case 'vfio/quiesce':
+      await device.setState(isPrecopy(device.state) ? 'pre-copy-p2p' : 'running-p2p');
+      return device.state;
+    case 'vfio/halt': {
+      const goesOn = request.payload.keepSaving && isPrecopy(device.state);
+      await device.setState(goesOn ? 'stop-copy' : 'stop', 'stop');
+      return device.state;
+    }
     case 'vfio/state':
       return device.state;
     case 'vfio/features':
@@ -75,9 +131,9 @@ async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown
     case 'vfio/stop-copy-bytes':
       return device.stopCopyBytes();
     case 'vfio/read':
-      return device.read(request.payload.maxBytes, request.payload.spare);
+      return read(device, request.payload);
     case 'vfio/write':
-      return { tookMs: await device.write(request.payload), bytes: request.payload };
+      return write(request.payload);
     case VFIO_READY:
       return device.ready();
     case 'vfio/reset':
@@ -99,14 +155,14 @@ async function answer(device: VfioDevice, request: VfioRequest): Promise<unknown
 
 /** The machine's end. Every method throws what the device threw, or `device/failed` when it hangs or dies. */
 export class VfioClient {
-  readonly #request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>;
+  readonly #request: (kind: string, payload: unknown) => Promise<unknown>;
   readonly #onState: (state: VfioState) => void;
   /** As far as it is known here. */
   #state: VfioState = 'running';
 
-  /** `request` sends to the device's thread, moving the given buffers; `onState` is told of every change of its state. */
+  /** `request` sends to the device's thread; `onState` is told of every change of its state. */
   constructor(
-    request: (kind: string, payload: unknown, transfer?: readonly ArrayBuffer[]) => Promise<unknown>,
+    request: (kind: string, payload: unknown) => Promise<unknown>,
     onState: (state: VfioState) => void = () => undefined,
   ) {
     this.#request = request;
@@ -122,6 +178,16 @@ export class VfioClient {
     return this.#reached(await this.#ask('vfio/set-state', { target, recover }));
   }
 
+  /** The first step of stopping: no more DMA to other devices. Which state that is follows from the one that the device is in. */
+  async quiesce(): Promise<VfioState> {
+    return this.#reached(await this.#ask('vfio/quiesce', undefined));
+  }
+
+  /** The second step: it stands. With `keepSaving`, a device in precopy goes on to its last data. */
+  async halt(options: { keepSaving: boolean }): Promise<VfioState> {
+    return this.#reached(await this.#ask('vfio/halt', options));
+  }
+
   async state(): Promise<VfioState> {
     return this.#reached(await this.#ask('vfio/state', undefined));
   }
@@ -135,19 +201,19 @@ export class VfioClient {
     return this.#ask('vfio/stop-copy-bytes', undefined);
   }
 
-  /** `spare` moves to the device's thread, or is shared with it, which may fill it. */
-  read(maxBytes: number, spare?: ArrayBufferLike): Promise<VfioRead> {
-    return spare === undefined
-      ? this.#ask('vfio/read', { maxBytes })
-      : this.#ask('vfio/read', { maxBytes, spare }, movable(spare));
+  /** What is read may be in `spare`, in memory of the device's own, or moves here; with `into` it is there. */
+  read(maxBytes: number, memory: Omit<VfioReadOptions, 'maxBytes'> = {}): Promise<VfioRead> {
+    return this.#ask('vfio/read', { maxBytes, ...memory });
   }
 
-  /**
-   * Writes to the resuming session; `bytes` have a buffer of their own, which moves to the device's thread and comes back,
-   * or shared memory.
-   */
+  /** Writes to the resuming session; `bytes` are in shared memory, or copied. */
   write(bytes: Uint8Array): Promise<VfioWritten> {
-    return this.#ask('vfio/write', bytes, movable(bytes.buffer));
+    return this.#ask('vfio/write', bytes);
+  }
+
+  /** The same for bytes that were put into the landing that the device told of last, from the session's byte `at` on. */
+  landed(at: number, length: number): Promise<VfioWritten> {
+    return this.#ask('vfio/write', { at, length });
   }
 
   /** Resolves once everything written is prepared; other requests may go on meanwhile. */
@@ -179,17 +245,8 @@ export class VfioClient {
     return state;
   }
 
-  #ask<K extends VfioKind>(
-    kind: K,
-    payload: VfioRequests[K]['payload'],
-    transfer: readonly ArrayBuffer[] = [],
-  ): Promise<VfioRequests[K]['reply']> {
+  #ask<K extends VfioKind>(kind: K, payload: VfioRequests[K]['payload']): Promise<VfioRequests[K]['reply']> {
     // The device's end answers by the same table.
-    return this.#request(kind, payload, transfer) as Promise<VfioRequests[K]['reply']>;
+    return this.#request(kind, payload) as Promise<VfioRequests[K]['reply']>;
   }
-}
-
-/** Shared memory stays where it is. */
-function movable(buffer: ArrayBufferLike): ArrayBuffer[] {
-  return buffer instanceof ArrayBuffer ? [buffer] : [];
 }

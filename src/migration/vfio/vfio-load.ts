@@ -5,12 +5,17 @@
  */
 
 import type { Clock } from '../../base/clock.ts';
+import type { VfioLanding } from '../../hw/vfio/vfio-driver.ts';
+import type { VfioWritten } from '../../hw/vfio/vfio-service.ts';
 import { LIMITS } from '../../wire/limits.ts';
-import { VFIO_FLAG } from '../../wire/vfio.ts';
+import { VFIO_DATA_BYTES, VFIO_FLAG } from '../../wire/vfio.ts';
 import type { LedgerRecorder } from '../ledger.ts';
 import type { StreamReader } from '../transport/stream-reader.ts';
 import type { VfioPort } from './vfio-port.ts';
 import { RateMeter } from './vfio-save.ts';
+
+/** What the device is told of at once, of what was put where it wants it (bytes). */
+const LANDED_BYTES = 2 << 20;
 
 /** How far the stream may be ahead of the device (bytes). */
 export const AHEAD_BYTES = 8 << 20;
@@ -33,8 +38,14 @@ export class VfioLoad {
   readonly #isOverChannels: boolean;
   #writing: Promise<void> = Promise.resolve();
   #aheadBytes = 0;
-  /** Buffers that have come back from the device. */
-  readonly #spare: ArrayBuffer[] = [];
+  /** Shared memory that the device has taken everything from. */
+  readonly #spare: SharedArrayBuffer[] = [];
+  /** Bytes of the device's data so far. */
+  #position = 0;
+  /** Where the device wants coming bytes. */
+  #landing: VfioLanding | undefined;
+  /** The last of those before `#position` that are there, and that the device has not been told of. */
+  #landedBytes = 0;
   /** Resolves with the next chunk that the device has taken. */
   #progress = Promise.withResolvers<void>();
   #failure: Error | undefined;
@@ -89,6 +100,7 @@ export class VfioLoad {
       const name = NAMES.get(value);
       switch (name) {
         case 'END_OF_STATE':
+          this.#tellLanded();
           return;
         case 'DEV_SETUP_STATE':
           await this.#end(reader, 'END_OF_STATE after DEV_SETUP_STATE');
@@ -113,7 +125,8 @@ export class VfioLoad {
   /** Hands over data that came over a multifd channel; resolves once the device has taken it. Throws what the device threw. */
   async take(bytes: Uint8Array): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
-    this.#write(bytes);
+    this.#position += bytes.length;
+    this.#hand(bytes.length, this.#port.write(bytes));
     await this.#written();
   }
 
@@ -141,17 +154,20 @@ export class VfioLoad {
     await this.#written();
     const startMs = this.#clock.nowMs();
     await this.#port.setState('stop');
+    this.#landing = undefined; // it is the device's memory
     this.#ledger.add(this.id, 'load', startMs, this.#clock.nowMs());
   }
 
   /** A load that failed: only a reset ends a resuming session, or ERROR, into which incomplete state leads. */
   async cleanup(): Promise<void> {
+    this.#landing = undefined;
     await this.#writing;
     if (['resuming', 'error'].includes(await this.#port.state())) await this.#port.reset();
     await this.#port.setState('stop');
   }
 
   async #written(): Promise<void> {
+    this.#tellLanded();
     await this.#writing;
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -184,26 +200,59 @@ export class VfioLoad {
       throw reader.overLimit({ at, field, limit: 'VFIO_DATA_BYTES', maximum, actual: Number(announced) });
     }
     const count = Number(announced);
-    const spare = this.#spare.pop();
-    // Not zeroed first: every byte is read into it.
-    const buffer = spare !== undefined && spare.byteLength >= count ? spare : Buffer.allocUnsafeSlow(count).buffer;
-    const bytes = new Uint8Array(buffer, 0, count);
+    this.#firstWriteMs ??= this.#clock.nowMs();
+    const place = this.#placeFor(count);
+    const spare = place === undefined ? this.#spareFor(count) : undefined;
+    const bytes = place ?? new Uint8Array(spare!, 0, count); // one of the two there is
     const startMs = this.#clock.nowMs();
     await reader.readInto(bytes, 'data of DEV_DATA_STATE');
     if (this.#isSwitchover) this.#ledger.add(this.id, 'wire', startMs, this.#clock.nowMs());
-    this.#write(bytes);
+    this.#arrived(bytes, spare);
     // Not further ahead than this: a slow device slows the source down instead of filling our memory.
     while (this.#aheadBytes > AHEAD_BYTES && this.#failure === undefined) await this.#progress.promise;
   }
 
-  /** Hands over a chunk at once: the device's thread keeps the order, and need not wait for ours. */
-  #write(bytes: Uint8Array): void {
-    this.#firstWriteMs ??= this.#clock.nowMs();
-    const count = bytes.length;
+  /** Where the device wants the next `count` bytes; undefined when they do not all go there. */
+  #placeFor(count: number): Uint8Array | undefined {
+    if (this.#landing === undefined) return undefined;
+    const { at, memory } = this.#landing;
+    const start = this.#position - at;
+    return start >= 0 && start + count <= memory.length ? memory.subarray(start, start + count) : undefined;
+  }
+
+  #spareFor(count: number): SharedArrayBuffer {
+    const spare = this.#spare.pop();
+    return spare !== undefined && spare.byteLength >= count
+      ? spare
+      : new SharedArrayBuffer(Math.max(count, VFIO_DATA_BYTES));
+  }
+
+  /** The device is told at once of bytes in a spare, and of what is in its landing once that is worth a message. */
+  #arrived(bytes: Uint8Array, spare: SharedArrayBuffer | undefined): void {
+    if (spare !== undefined) this.#tellLanded();
+    this.#position += bytes.length;
+    if (spare !== undefined) {
+      this.#hand(bytes.length, this.#port.write(bytes), () => this.#spare.push(spare));
+      return;
+    }
+    this.#landedBytes += bytes.length;
+    if (this.#landedBytes >= LANDED_BYTES) this.#tellLanded();
+  }
+
+  #tellLanded(): void {
+    const count = this.#landedBytes;
+    if (count === 0) return;
+    this.#landedBytes = 0;
+    this.#hand(count, this.#port.landed(this.#position - count, count));
+  }
+
+  /** Follows what was handed over: the device's thread keeps the order, and need not wait for ours. */
+  #hand(count: number, written: Promise<VfioWritten>, onTaken: () => void = () => undefined): void {
     this.#aheadBytes += count;
-    const taken = this.#port.write(bytes).then(
-      ({ tookMs, bytes: back }) => {
-        if (back.buffer instanceof ArrayBuffer) this.#spare.push(back.buffer);
+    const taken = written.then(
+      ({ tookMs, landing }) => {
+        onTaken();
+        if (landing !== undefined) this.#landing = landing;
         const endMs = this.#clock.nowMs();
         this.loadRate.add(count, tookMs);
         if (this.#isSwitchover) this.#ledger.add(this.id, 'load', endMs - tookMs, endMs);

@@ -13,13 +13,18 @@ export interface VfioPort {
   state(): Promise<VfioState>;
   precopyInfo(): Promise<PrecopyInfo>;
   stopCopyBytes(): Promise<number>;
-  /** Reads asked for at once keep their order. `spare` moves, or is shared, to be filled. */
-  read(maxBytes: number, spare?: ArrayBufferLike): Promise<VfioRead>;
   /**
-   * `bytes` have a buffer of their own, which moves and comes back, or shared memory. Writes asked for at once keep their
-   * order.
+   * Reads asked for at once keep their order. What is read may be in `spare` or in the device's own shared memory, which stays
+   * as it is while the session lasts; with `into` it is there.
    */
+  read(
+    maxBytes: number,
+    memory?: { readonly spare?: SharedArrayBuffer; readonly into?: SharedArrayBuffer },
+  ): Promise<VfioRead>;
+  /** Writes asked for at once keep their order, those that landed included. `bytes` in shared memory are not copied. */
   write(bytes: Uint8Array): Promise<VfioWritten>;
+  /** Writes bytes that were put into the landing that the device told of last, from its session's byte `at` on. */
+  landed(at: number, length: number): Promise<VfioWritten>;
   ready(): Promise<unknown>;
   reset(): Promise<unknown>;
 }

@@ -8,6 +8,8 @@ import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
 import { isPrecopy } from '../../hw/vfio/states.ts';
 import type { VfioRead } from '../../hw/vfio/vfio-device.ts';
+import { native } from '../../threads/native.ts';
+import { pinned, Segments } from '../../threads/segments.ts';
 import { VFIO_DATA_BYTES, VFIO_FLAG, VFIO_SECTION_VERSION } from '../../wire/vfio.ts';
 import { ByteWriter } from '../../wire/writer.ts';
 import type { LedgerRecorder } from '../ledger.ts';
@@ -19,6 +21,8 @@ import { type StateChannels, VfioTransfer } from './vfio-transfer.ts';
 
 /** How many reads a device is asked for at once, so that it need not wait for the wire after each (chunks). */
 const READS_AHEAD = 4;
+/** Flag and length before a record's data. */
+const RECORD_BYTES = 16;
 /** How many of the last chunks say how fast a device can be read or written. */
 const RATE_CHUNKS = 16;
 /** Smaller ones say more about the way to the device's thread. */
@@ -39,7 +43,9 @@ export class VfioSave {
   readonly #ack: SourceAck;
   readonly #ledger: LedgerRecorder;
   readonly #clock: Clock;
-  readonly #spare: ArrayBuffer[] = [];
+  /** Memory for a driver that has none of its own, used again and again. */
+  readonly #spare: SharedArrayBuffer[] = [];
+  readonly #chunk: ChunkWriter;
   #isInPrecopy = false;
   #initialBytes = 0;
   #dirtyBytes = 0;
@@ -48,6 +54,8 @@ export class VfioSave {
   #transferred = 0;
   #sendingMs = 0;
   readonly #transfer: VfioTransfer | undefined;
+  /** The session's end, while other bytes are on their way. */
+  #leaving: Promise<unknown> | undefined;
 
   constructor(deps: {
     id: string;
@@ -73,6 +81,7 @@ export class VfioSave {
     this.#ack = deps.ack;
     this.#ledger = deps.ledger;
     this.#clock = deps.clock;
+    this.#chunk = new ChunkWriter(deps.sink);
     const onRead = (bytes: number, tookMs: number) => this.saveRate.add(bytes, tookMs);
     this.#transfer = deps.over === undefined ? undefined : new VfioTransfer({ ...deps, ...deps.over, onRead });
   }
@@ -125,12 +134,15 @@ export class VfioSave {
   /** SECTION_PART: one read of at most VFIO_DATA_BYTES, in precopy. Resolves with the payload bytes sent. */
   async iterate(): Promise<number> {
     if (!this.#isInPrecopy) return 0;
-    const { bytes, status } = await this.#read();
+    const { bytes, status, spare } = await this.#read();
     this.#account(bytes.length, status);
     const isInitialEnd = this.#ack.isOn && this.#initialBytes === 0 && !this.#isInitSent;
-    if (bytes.length === 0 && !isInitialEnd) return 0;
+    if (bytes.length === 0 && !isInitialEnd) {
+      this.#spare.push(spare);
+      return 0;
+    }
     await this.#sink.write(this.#framing.partHeader('SECTION_PART', this.sectionId));
-    await this.#data(bytes);
+    await this.#data(bytes, spare);
     if (isInitialEnd) {
       this.#isInitSent = true;
       this.#ack.sent(this.id);
@@ -162,31 +174,31 @@ export class VfioSave {
       await this.#sink.write(this.#framing.partHeader('SECTION_END', this.sectionId));
       return this.#nothing();
     }
-    const state = await this.#port.state();
     this.#isInPrecopy = false;
     const askedMs = this.#clock.nowMs();
-    if (state !== 'stop-copy') await this.#port.setState('stop-copy', 'stop');
-    await this.#sink.write(this.#framing.partHeader('SECTION_END', this.sectionId));
-    const asked: Promise<VfioRead>[] = [];
+    const entering = this.#port.setState('stop-copy', 'stop');
+    const asked: Promise<Chunk>[] = [];
     const ask = () => {
       const read = this.#timedRead();
       read.catch(() => undefined); // looked at in its turn, unless something fails before
       asked.push(read);
     };
-    this.#ledger.add(this.id, 'save', askedMs, this.#clock.nowMs());
     for (let n = 0; n < READS_AHEAD; n += 1) ask();
+    await entering;
+    this.#ledger.add(this.id, 'save', askedMs, this.#clock.nowMs());
+    await this.#sink.write(this.#framing.partHeader('SECTION_END', this.sectionId));
     for (;;) {
-      const { bytes, status } = await asked.shift()!; // one is asked for whenever one is taken
+      const { bytes, status, spare } = await asked.shift()!; // one is asked for whenever one is taken
       if (status === 'end') break;
       ask();
       const startMs = this.#clock.nowMs();
-      await this.#data(bytes);
+      await this.#data(bytes, spare);
       this.#ledger.add(this.id, 'wire', startMs, this.#clock.nowMs());
     }
-    await Promise.allSettled(asked); // past the end there is nothing, but their answers are to come before the next request
+    this.#leaving = this.#port.setState('stop', 'stop');
+    this.#leaving.catch(() => undefined); // reported by ended
     await this.#sink.write(flags('END_OF_STATE'));
     await this.#footer();
-    await this.#port.setState('stop', 'stop');
   }
 
   /** SECTION_FULL: the CONFIG record around the device's ordinary state. */
@@ -200,6 +212,11 @@ export class VfioSave {
     await this.#footer();
   }
 
+  /** Resolves once the device has left its saving session. Throws what the device threw. */
+  async ended(): Promise<void> {
+    await this.#leaving;
+  }
+
   /** However it ended: no saving session stays open. A device that fails here is of no concern to the migration's end. */
   async cleanup(): Promise<void> {
     this.#isInPrecopy = false;
@@ -208,14 +225,15 @@ export class VfioSave {
     else if (isPrecopy(state)) await this.#port.setState('running');
   }
 
-  async #read(): Promise<VfioRead> {
-    const read = await this.#port.read(VFIO_DATA_BYTES, this.#spare.pop());
+  async #read(): Promise<Chunk> {
+    const spare = this.#spare.pop() ?? new SharedArrayBuffer(VFIO_DATA_BYTES);
+    const read = await this.#port.read(VFIO_DATA_BYTES, { spare });
     assert(read.bytes.length <= VFIO_DATA_BYTES, 'a device gives no more than it is asked for');
     this.saveRate.add(read.bytes.length, read.tookMs);
-    return read;
+    return { ...read, spare };
   }
 
-  async #timedRead(): Promise<VfioRead> {
+  async #timedRead(): Promise<Chunk> {
     const read = await this.#read();
     const endMs = this.#clock.nowMs();
     this.#ledger.add(this.id, 'save', endMs - read.tookMs, endMs);
@@ -249,20 +267,50 @@ export class VfioSave {
     await this.#footer();
   }
 
-  async #data(bytes: Uint8Array): Promise<void> {
-    if (bytes.length === 0) return;
-    const startMs = this.#clock.nowMs();
-    await this.#sink.write(new ByteWriter().u64(VFIO_FLAG.DEV_DATA_STATE).u64(BigInt(bytes.length)).take());
-    await this.#sink.write(bytes);
-    this.#sendingMs += this.#clock.nowMs() - startMs;
-    this.#transferred += bytes.length;
+  async #data(bytes: Uint8Array, spare: SharedArrayBuffer): Promise<void> {
+    if (bytes.length > 0) {
+      const startMs = this.#clock.nowMs();
+      await this.#chunk.write(bytes);
+      this.#sendingMs += this.#clock.nowMs() - startMs;
+      this.#transferred += bytes.length;
+    }
     // Used again: fresh memory for every chunk would cost page faults, and the garbage collector more than all else.
-    const { buffer } = bytes;
-    if (buffer instanceof ArrayBuffer && buffer.byteLength === VFIO_DATA_BYTES) this.#spare.push(buffer);
+    this.#spare.push(spare);
   }
 
   async #footer(): Promise<void> {
     await this.#sink.write(this.#framing.footer(this.sectionId));
+  }
+}
+
+/** What a device gave, and the memory that it was lent for it. */
+interface Chunk extends VfioRead {
+  readonly spare: SharedArrayBuffer;
+}
+
+/** Writes DATA records, from shared memory without a copy. */
+class ChunkWriter {
+  readonly #sink: ByteSink;
+  readonly #header = pinned(RECORD_BYTES);
+  readonly #view = new DataView(this.#header.bytes.buffer);
+  readonly #segments = new Segments(2);
+
+  constructor(sink: ByteSink) {
+    this.#sink = sink;
+    this.#view.setBigUint64(0, VFIO_FLAG.DEV_DATA_STATE);
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    this.#view.setBigUint64(8, BigInt(bytes.length));
+    if (bytes.buffer instanceof ArrayBuffer) {
+      await this.#sink.write(this.#header.bytes);
+      await this.#sink.write(bytes);
+      return;
+    }
+    this.#segments.reset();
+    this.#segments.add(this.#header, 0, RECORD_BYTES);
+    this.#segments.add({ bytes, address: native?.addressOf(bytes) ?? 0 }, 0, bytes.length);
+    await this.#sink.writeBatch(this.#segments);
   }
 }
 

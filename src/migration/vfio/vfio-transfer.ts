@@ -109,15 +109,12 @@ export class VfioTransfer {
 
   async #fill(data: SharedArrayBuffer): Promise<number> {
     const { id, port, ledger, clock, onRead } = this.#options;
-    const { bytes, status, tookMs } = await port.read(VFIO_DATA_BYTES, data);
+    const { bytes, status, tookMs } = await port.read(VFIO_DATA_BYTES, { into: data });
     assert(bytes.length <= VFIO_DATA_BYTES, 'a device gives no more than it is asked for');
     const endMs = clock.nowMs();
     onRead(bytes.length, tookMs);
     ledger.add(id, 'save', endMs - tookMs, endMs);
-    if (status === 'end') return -1;
-    // A driver may have used a buffer of its own.
-    if (bytes.buffer instanceof ArrayBuffer) new Uint8Array(data).set(bytes);
-    return bytes.length;
+    return status === 'end' ? -1 : bytes.length;
   }
 
   async #sendConfig(config: Uint8Array): Promise<void> {

@@ -114,13 +114,27 @@ describe('new initial data (REINIT)', () => {
 });
 
 describe('a saving session', () => {
+  test('gives bulk data in shared memory of its own, which nothing changes, and leaves a spare alone', async () => {
+    const { device } = emulated('mlx5-like', { stateBytes: 3 * MIB });
+    await device.setState('pre-copy');
+    await device.read(MIB);
+    const spare = new SharedArrayBuffer(MIB);
+    const { bytes: first } = await device.read(MIB, spare);
+    const before = Buffer.from(first);
+    const { bytes: second } = await device.read(MIB, spare);
+    expect(first.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(second.buffer).toBe(first.buffer);
+    expect(Buffer.compare(before, first)).toBe(0);
+    expect(new Uint8Array(spare).every((byte) => byte === 0)).toBe(true);
+  });
+
   test('that was left begins anew', async () => {
     const { device } = emulated('mlx5-like');
     await device.setState('pre-copy');
     const { initialBytes } = device.precopyInfo();
-    await device.read(1000);
+    const { bytes } = await device.read(1000);
     await device.setState('pre-copy-p2p');
-    expect(device.precopyInfo().initialBytes).toBe(initialBytes - 1000);
+    expect(device.precopyInfo().initialBytes).toBe(initialBytes - bytes.length);
     await device.setState('running');
     await device.setState('pre-copy');
     expect(device.precopyInfo().initialBytes).toBe(initialBytes);
@@ -210,6 +224,35 @@ describe('a destination', () => {
     await device.setState('resuming');
     const error = await failure(device.write(stream.subarray(SIZE_RECORD)));
     expect(error).toMatchObject({ details: { expected: 'record 0', actual: 'record 1' } });
+  });
+
+  test('refuses two pieces of a round size that have changed places', async () => {
+    const stream = await wholeStream('mlx5-like', { stateBytes: 3 * MIB });
+    const { device } = emulated('mlx5-like', { stateBytes: 3 * MIB });
+    await device.setState('resuming');
+    const image = SIZE_RECORD + HEADER;
+    await device.write(stream.subarray(0, image));
+    expect(await failure(device.write(stream.subarray(image + MIB, image + 2 * MIB)))).toMatchObject({
+      code: 'vfio/data',
+    });
+  });
+
+  test.each([
+    ['takes', 0],
+    ['refuses, when a bit is turned,', 1],
+  ])('%s bytes that were put into its memory already', async (_what, turned) => {
+    const stream = await wholeStream('mlx5-like', { stateBytes: MIB });
+    const { device, memory } = emulated('mlx5-like', { stateBytes: MIB });
+    await device.setState('resuming');
+    expect(device.landing).toBeUndefined();
+    const image = SIZE_RECORD + HEADER;
+    await device.write(stream.subarray(0, image + 100));
+    const { landing } = device;
+    expect(landing?.at).toBe(image);
+    landing?.memory.set(stream.subarray(image + 100, image + MIB), 100);
+    memory.bytes[2000]! ^= turned;
+    const error = await failure(device.write(memory.bytes.subarray(100, MIB)));
+    expect(error).toEqual(turned === 0 ? undefined : expect.objectContaining({ code: 'vfio/data' }));
   });
 
   test('tiny-match: looks at what must match as soon as it is in', async () => {

@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { ManualClock } from '../../../src/base/clock.ts';
 import type { VfioRead } from '../../../src/hw/vfio/vfio-device.ts';
+import type { VfioLanding } from '../../../src/hw/vfio/vfio-driver.ts';
 import { LedgerRecorder } from '../../../src/migration/ledger.ts';
 import { StreamFraming } from '../../../src/migration/savevm.ts';
 import { StreamReader } from '../../../src/migration/transport/stream-reader.ts';
@@ -31,6 +32,7 @@ class ScriptedPort implements VfioPort {
   readonly reads: VfioRead[];
   readonly written: string[] = [];
   readonly states: string[] = [];
+  landing: VfioLanding | undefined;
   info = { initialBytes: 3, dirtyBytes: 0, reinit: false };
   #state: VfioState = 'running';
   onWrite: () => Promise<void> = async () => undefined;
@@ -61,14 +63,21 @@ class ScriptedPort implements VfioPort {
     return 100;
   }
 
-  async read(): Promise<VfioRead> {
-    return this.reads.shift() ?? { bytes: new Uint8Array(0), status: 'end', tookMs: 0 };
+  async read(_maxBytes: number, memory: { into?: SharedArrayBuffer } = {}): Promise<VfioRead> {
+    const read = this.reads.shift() ?? { bytes: new Uint8Array(0), status: 'end', tookMs: 0 };
+    if (memory.into !== undefined) new Uint8Array(memory.into).set(read.bytes);
+    return read;
   }
 
   async write(bytes: Uint8Array<ArrayBuffer>) {
     await this.onWrite();
     this.written.push(Buffer.from(bytes).toString('hex'));
-    return { tookMs: 1, bytes };
+    return { tookMs: 1, landing: this.landing };
+  }
+
+  async landed(at: number, length: number) {
+    this.written.push(`${length} bytes from ${at}`);
+    return { tookMs: 1 };
   }
 
   ready(): Promise<void> {
@@ -337,6 +346,20 @@ describe('the destination', () => {
     const { load, feed } = loader(new ScriptedPort());
     await load.setup();
     expect(await feed(hex)).toMatchObject({ details });
+  });
+
+  test('puts data where the device wants it, and tells it of several records at once', async () => {
+    const port = new ScriptedPort();
+    port.landing = { at: 2, memory: new Uint8Array(new SharedArrayBuffer(4)) };
+    const { load, feed } = loader(port);
+    await load.setup();
+    await feed(`${DATA} 0000000000000002 aabb ${END}`);
+    await load.ready(); // by now it has said where
+    const record = (hex: string) => `${DATA} ${(hex.length / 2).toString(16).padStart(16, '0')} ${hex}`;
+    await feed(`${record('ccddee')} ${record('ff')} ${record('99')} ${END}`);
+    await load.finish();
+    expect(Buffer.from(port.landing.memory).toString('hex')).toBe('ccddeeff');
+    expect(port.written).toEqual(['aabb', '4 bytes from 2', '99']);
   });
 
   test('is not ready before the device says so', async () => {

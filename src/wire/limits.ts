@@ -54,8 +54,14 @@ export const LIMITS = {
   CONNECT_MS: 30_000,
   /** Data of one multifd packet (bytes): QEMU's buffer is twice a packet's pages. */
   MULTIFD_PACKET_BYTES: 1024 * 1024,
+  /** Window that the zstd stream of a multifd channel may ask for (its logarithm): what level 20, QEMU's highest, needs. */
+  MULTIFD_ZSTD_WINDOW_LOG: 25,
   /** How long a destination waits until the main channel and all multifd channels are there and have greeted (ms). */
   MULTIFD_ARRIVAL_MS: 30_000,
+  /** How long multifd channels may still come after the main channel has ended (ms). */
+  MULTIFD_LATE_MS: 1000,
+  /** Bytes of the main channel that a destination keeps while it waits for the others; more stay in the kernel. */
+  MULTIFD_MAIN_AHEAD_BYTES: 262_144,
   /** Connections that a destination bears, while it waits for them, beyond those of the migration. */
   MULTIFD_STRAY_CONNECTIONS: 16,
   /** How long a multifd channel may stand still while others wait for it (ms). */

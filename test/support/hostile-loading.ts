@@ -1,8 +1,7 @@
 /** Loads hostile variants of a stream one after the other, with an eye on time and memory; how many is the environment's. */
 
 import { expect } from 'vitest';
-import { isHarnessError } from '../../src/base/errors.ts';
-import type { MultifdLoadingMachine } from './multifd-loading.ts';
+import { type HarnessError, isHarnessError } from '../../src/base/errors.ts';
 
 const [EXTENT_NAME = '', PART = '1/1'] = (process.env['SWITCHOVER_HOSTILE'] ?? '').split(':');
 const [PART_NUMBER = 1, PARTS = 1] = PART.split('/').map(Number);
@@ -22,10 +21,17 @@ export const EXTENT = {
   longMs: IS_FULL ? 1_200_000 : 60_000,
 } as const;
 
-/** Loads again and again. Errors of ours are counted, other errors and what loaded are listed. */
-export async function loadAll(
-  machine: MultifdLoadingMachine,
-  variants: Iterable<{ name: string; connections: readonly Uint8Array[] }>,
+/** What can load a hostile stream, given as it is, again and again. */
+export interface HostileLoader<T> {
+  /** The error, or undefined when all of it was loaded. */
+  load(connections: T): Promise<unknown>;
+}
+
+/** Loads again and again. Errors of ours are counted, and shown to `onRefused`; other errors and what loaded are listed. */
+export async function loadAll<T>(
+  machine: HostileLoader<T>,
+  variants: Iterable<{ name: string; connections: T }>,
+  onRefused: (refusal: { name: string; error: HarnessError }) => void = () => undefined,
 ): Promise<{ loaded: string[]; foreign: unknown[]; refused: number }> {
   const result = { loaded: [] as string[], foreign: [] as unknown[], refused: 0 };
   let slowestMs = 0;
@@ -41,8 +47,10 @@ export async function loadAll(
     const error = await machine.load(connections);
     slowestMs = Math.max(slowestMs, performance.now() - startMs);
     if (error === undefined) result.loaded.push(name);
-    else if (isHarnessError(error)) result.refused += 1;
-    else result.foreign.push({ name, error });
+    else if (isHarnessError(error)) {
+      result.refused += 1;
+      onRefused({ name, error });
+    } else result.foreign.push({ name, error });
   }
   expect(slowestMs).toBeLessThan(SLOW_MS);
   if (rssAtStart > 0) expect(process.memoryUsage().rss - rssAtStart).toBeLessThan(GROWTH_BYTES);

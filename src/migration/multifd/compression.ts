@@ -64,8 +64,11 @@ export function pageDecompressor(method: MultifdMethod): PageDecompressor | unde
       return undefined;
     case 'zlib':
       return new StreamDecompressor(new Codec(Inflate, { flush: constants.Z_SYNC_FLUSH, ...limits }), SYNC_FLUSH_END);
-    case 'zstd':
-      return new StreamDecompressor(new Codec(ZstdDecompress, { flush: constants.ZSTD_e_flush, ...limits }), undefined);
+    case 'zstd': {
+      const params = { [constants.ZSTD_d_windowLogMax]: LIMITS.MULTIFD_ZSTD_WINDOW_LOG };
+      const options = { flush: constants.ZSTD_e_flush, params, ...limits };
+      return new StreamDecompressor(new Codec(ZstdDecompress, options), undefined);
+    }
     default:
       return method satisfies never;
   }

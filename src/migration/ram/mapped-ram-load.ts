@@ -25,7 +25,7 @@ export async function loadMappedBlock(options: {
 }): Promise<number> {
   const { reader, file, block } = options;
   const at = reader.offset;
-  const { bitmapOffset, pagesOffset } = await readHeader(reader, block, at);
+  const { bitmapOffset, pagesOffset } = await readHeader(reader, { block, start: file.start });
   const bitmap = new Uint8Array(mappedBitmapBytes(block.pageCount));
   await readAll(
     { reader, file, start: file.start },
@@ -47,7 +47,8 @@ export async function loadMappedBlock(options: {
   return pages;
 }
 
-async function readHeader(reader: StreamReader, block: RamBlock, at: number) {
+async function readHeader(reader: StreamReader, { block, start }: { block: RamBlock; start: number }) {
+  const at = reader.offset;
   const header = await reader.struct(MAPPED_RAM_HEADER);
   const refuse = (field: string, ahead: number, expected: string, actual: bigint | number) =>
     reader.bad({ at: at + ahead, field: `${field} of block '${block.name}'`, expected, actual: `${actual}` });
@@ -60,6 +61,10 @@ async function readHeader(reader: StreamReader, block: RamBlock, at: number) {
   if (header.pages_offset > largest || header.pages_offset % BigInt(PAGE_SIZE) !== 0n) {
     throw refuse('pages offset', 20, `a multiple of ${PAGE_SIZE}, at most ${largest}`, header.pages_offset);
   }
+  // The stream goes on behind the pages: were they before this header, it could come here again, and again.
+  const headerEnd = start + reader.offset;
+  if (header.pages_offset < headerEnd)
+    throw refuse('pages offset', 20, `at least ${headerEnd}, the end of this header`, header.pages_offset);
   return { bitmapOffset: Number(header.bitmap_offset), pagesOffset: Number(header.pages_offset) };
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.ts';
+import { isHarnessError } from '../base/errors.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { DestinationMachine } from './destination.ts';
@@ -19,6 +20,9 @@ import type { Channel } from './transport/channel.ts';
 import { StreamReader } from './transport/stream-reader.ts';
 import type { Listener } from './transport/transport.ts';
 import { StateIntake } from './vfio/state-intake.ts';
+
+/** After the end of the main channel: how long other channels have to say what went wrong (ms). */
+const LAST_WORDS_MS = 100;
 
 /** Everything that was connected. */
 export interface IncomingPath {
@@ -72,8 +76,8 @@ export async function openIncomingPath(deps: {
   }
   const { uuid } = machine;
   const arrivals = await awaitArrivals({ listener, uri, count: options.multifd.channels, uuid, clock });
-  const { channel, rest } = arrivals.main;
-  const reader = new StreamReader(channel.source);
+  const { channel, rest, source } = arrivals.main;
+  const reader = new StreamReader(source);
   reader.pushBack([rest]);
   const connections = [arrivals.main, ...arrivals.channels].map((arrival) => arrival.channel);
   const { devices, intake } = await prepareDevices({ machine, options, connections });
@@ -94,9 +98,24 @@ export async function openIncomingPath(deps: {
     expander: undefined,
     devices,
     intake,
-    guard: (work) => Promise.race([work, channels.failure, intake.failure]),
+    guard: (work) => {
+      const failure = Promise.race([channels.failure, intake.failure]);
+      return Promise.race([work.catch((error) => explained(error, { failure, clock })), failure]);
+    },
     close: () => channels.close(),
   };
+}
+
+/** A source whose channel broke ends the main channel as well; which of both is seen first is a race. Rejects with the cause. */
+async function explained(
+  error: unknown,
+  { failure, clock }: { failure: Promise<never>; clock: Clock },
+): Promise<never> {
+  if (!isHarnessError(error, 'stream/truncated') && !isHarnessError(error, 'transport/closed')) throw error;
+  const over = new AbortController();
+  const patience = clock.sleep(LAST_WORDS_MS, over.signal).catch(() => undefined);
+  await Promise.race([patience, failure]).finally(() => over.abort());
+  throw error;
 }
 
 /** Blocks that have pages in the stream. */

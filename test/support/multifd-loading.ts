@@ -47,7 +47,7 @@ export class MultifdLoadingMachine {
     let loader: StreamLoader | undefined;
     try {
       const { main, ...arrivals } = await this.#arrivals(connections, chunkBytes);
-      const reader = new StreamReader(main.channel.source, { staging });
+      const reader = new StreamReader(main.source, { staging });
       reader.pushBack([main.rest]);
       channels = await ReceivingChannels.start({
         arrivals: arrivals.channels,

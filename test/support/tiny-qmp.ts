@@ -50,7 +50,9 @@ class TinyQmp implements QmpClient {
     // The server's end (a killed process) shows as `close`; the error itself says nothing more.
     socket.on('error', () => {});
     socket.on('close', () => this.#close());
-    createInterface({ input: socket }).on('line', (line) => this.#receive(JSON.parse(line) as Message));
+    createInterface({ input: socket })
+      .on('error', () => {}) // it repeats the socket's
+      .on('line', (line) => this.#receive(JSON.parse(line) as Message));
   }
 
   execute(name: string, args?: object): Promise<unknown> {

@@ -14,6 +14,8 @@ export class Wire implements AsyncDisposable {
   readonly #server: net.Server;
   readonly #strands: Strand[] = [];
   readonly #held = new Map<number, { readonly chunks: Buffer[]; ended: boolean }>();
+  /** Bytes that connections let through before they break. */
+  readonly #limits = new Map<number, number>();
   #bytes = 0;
 
   /** Listens at `path` for connections that are to go to the unix socket `target`. */
@@ -42,7 +44,12 @@ export class Wire implements AsyncDisposable {
     return this.#bytes;
   }
 
-  /** From its beginning on, what comes over connection `ordinal` (the first is 0) goes nowhere until `release`. */
+  /** Connection `ordinal` (the first is 0) lets `count` bytes of the source through, not one more, and then ends for both. */
+  cutAfter(ordinal: number, count: number): void {
+    this.#limits.set(ordinal, count);
+  }
+
+  /** From now on, what comes over connection `ordinal` (the first is 0) goes nowhere until `release`. */
   hold(ordinal: number): void {
     this.#held.set(ordinal, { chunks: [], ended: false });
   }
@@ -81,8 +88,16 @@ export class Wire implements AsyncDisposable {
       one.on('error', () => other.destroy());
       one.on('close', () => other.destroy());
     }
+    let left = this.#limits.get(ordinal) ?? Number.POSITIVE_INFINITY;
+    if (left === 0) from.destroy();
     from.on('data', (chunk: Buffer) => {
       this.#bytes += chunk.length;
+      if (chunk.length >= left) {
+        to.end(chunk.subarray(0, left), () => from.destroy());
+        left = 0;
+        return;
+      }
+      left -= chunk.length;
       const held = this.#held.get(ordinal);
       if (held !== undefined) held.chunks.push(chunk);
       else if (!to.write(chunk)) from.pause();

@@ -1,16 +1,18 @@
 /**
  * Which connection is what (spec/wire.md §5.1, §5.6): the main channel begins with the stream's magic, a multifd channel
  * with its greeting; they arrive in any order, and the main channel says nothing before all are there. A connection that
- * says nothing at all holds nothing up: what counts is that main and every channel arrive in time.
+ * says nothing at all holds nothing up: what counts is that main and every channel arrive in time. A main channel that
+ * ends before they have means that its source is gone.
  */
 
 import type { Clock } from '../../base/clock.ts';
-import { HarnessError } from '../../base/errors.ts';
+import { HarnessError, messageOf } from '../../base/errors.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import { MULTIFD_HELLO, MULTIFD_MAGIC, MULTIFD_VERSION } from '../../wire/multifd.ts';
 import { STREAM_MAGIC } from '../../wire/stream.ts';
-import type { Channel } from '../transport/channel.ts';
+import type { ByteSource, Channel } from '../transport/channel.ts';
 import type { Listener } from '../transport/transport.ts';
+import { WatchedSource } from './watched-source.ts';
 
 /** Longest piece that one read of a source may bring while a greeting is incomplete. */
 const READ_BYTES = 65_536;
@@ -22,9 +24,15 @@ export interface Arrival {
   readonly rest: Uint8Array;
 }
 
+/** The main channel, which was listened to while others were waited for. */
+interface MainArrival extends Arrival {
+  /** What comes behind `rest`; to be read instead of the channel's own. */
+  readonly source: ByteSource;
+}
+
 /** The connections of one incoming migration. */
 export interface Arrivals {
-  readonly main: Arrival;
+  readonly main: MainArrival;
   /** By channel id. */
   readonly channels: readonly Arrival[];
 }
@@ -44,7 +52,8 @@ export interface ArrivalOptions {
 
 /**
  * Accepts connections until the main channel and all `count` channels have said what they are. Rejects at the first that
- * is foreign, wrong or there twice, and with `transport/timeout` that says who is missing; all are closed then.
+ * is foreign, wrong or there twice, with `transport/closed` when the main channel ends, and with `transport/timeout`; the
+ * last two say who is missing. All are closed then.
  */
 export async function awaitArrivals(options: ArrivalOptions): Promise<Arrivals> {
   const roll = new RollCall(options);
@@ -61,7 +70,7 @@ class RollCall {
   readonly #patience = new AbortController();
   readonly #unknown = new Set<Channel>();
   readonly #channels: (Arrival | undefined)[];
-  #main: Arrival | undefined;
+  #main: MainArrival | undefined;
   #accepted = 0;
   #over = false;
 
@@ -106,19 +115,40 @@ class RollCall {
 
   async #identify(channel: Channel, ordinal: number): Promise<void> {
     const section = `connection ${ordinal}`;
-    const { bytes, length } = await beginning(channel, section);
+    const { bytes, length } = await beginning(channel, section, () => this.#soFar());
     if (this.#over) return;
     const magic = new DataView(bytes.buffer).getUint32(0);
+    let watched: WatchedSource | undefined;
     if (magic === STREAM_MAGIC) {
       const again = this.#main !== undefined;
       if (again) throw bad(section, 'magic', 0, 'one main channel', 'a second one');
-      this.#main = { channel, rest: bytes.slice(0, length) };
+      watched = new WatchedSource(channel.source, LIMITS.MULTIFD_MAIN_AHEAD_BYTES);
+      this.#main = { channel, rest: bytes.slice(0, length), source: watched };
     } else {
       const id = this.#greeting(bytes, section);
       this.#channels[id] = { channel, rest: bytes.slice(MULTIFD_HELLO.size, length) };
     }
     this.#unknown.delete(channel);
     this.#finishIfComplete();
+    if (watched !== undefined && !this.#over) await this.#watch(channel.uri, watched, length);
+  }
+
+  /** The source closes its main channel last. Who had sent all it has may have others on their way, for a moment. */
+  async #watch(uri: string, source: WatchedSource, length: number): Promise<void> {
+    let how = 'its sender closed it';
+    try {
+      if (!(await source.end())) return;
+      await this.#options.clock.sleep(LIMITS.MULTIFD_LATE_MS, this.#patience.signal);
+    } catch (error) {
+      how = messageOf(error);
+    }
+    if (this.#over) return;
+    const why = `${how}, and ${this.#missing()} did not come (${this.#soFar()})`;
+    throw new HarnessError('transport/closed', {
+      uri: `${uri} (main channel)`,
+      at: length + source.aheadBytes,
+      why,
+    });
   }
 
   /** The checked channel id. */
@@ -150,28 +180,41 @@ class RollCall {
     const { clock, uri, arrivalMs = LIMITS.MULTIFD_ARRIVAL_MS } = this.#options;
     clock.sleep(arrivalMs, this.#patience.signal).then(
       () => {
-        const missing = this.#channels.flatMap((arrival, id) => (arrival === undefined ? [id] : []));
-        const parts = [
-          ...(this.#main === undefined ? ['the main channel'] : []),
-          ...(missing.length === 0 ? [] : [`multifd channel ${missing.join(', ')} of ${this.#options.count}`]),
-        ];
-        const what = `${parts.join(' and ')} (${this.#accepted} connections came, ${this.#unknown.size} said nothing)`;
+        const what = `${this.#missing()} (${this.#soFar()})`;
         this.#done.reject(new HarnessError('transport/timeout', { uri, what, waitedMs: arrivalMs }));
       },
       () => undefined, // everybody is there, or it failed
     );
   }
+
+  #missing(): string {
+    const { count } = this.#options;
+    const missing = this.#channels.flatMap((arrival, id) => (arrival === undefined ? [id] : []));
+    const parts = [
+      ...(this.#main === undefined ? ['the main channel'] : []),
+      ...(missing.length === 0 ? [] : [`multifd channel ${missing.join(', ')} of ${count}`]),
+    ];
+    return parts.join(' and ');
+  }
+
+  #soFar(): string {
+    return `${this.#accepted} connections came, ${this.#unknown.size} said nothing`;
+  }
 }
 
 /** The first bytes: enough to know what it is, and all of a greeting. */
-async function beginning(channel: Channel, section: string): Promise<{ bytes: Uint8Array; length: number }> {
+async function beginning(
+  channel: Channel,
+  section: string,
+  soFar: () => string,
+): Promise<{ bytes: Uint8Array; length: number }> {
   const bytes = new Uint8Array(MULTIFD_HELLO.size + READ_BYTES);
   const view = new DataView(bytes.buffer);
   let length = 0;
   while (length < 4 || (length < MULTIFD_HELLO.size && view.getUint32(0) !== STREAM_MAGIC)) {
     const count = await channel.source.read(bytes.subarray(length));
     if (count === 0) {
-      const hint = 'the sender closed this connection; look for its own error';
+      const hint = `the sender closed this connection; look for its own error (${soFar()})`;
       const [field, needed] = [MULTIFD_HELLO.fieldAt(length), MULTIFD_HELLO.size - length];
       const details = { at: length, section: `greeting of ${section}`, field, needed, available: 0, hint };
       throw new HarnessError('stream/truncated', details);

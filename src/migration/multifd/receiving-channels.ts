@@ -9,6 +9,7 @@ import { Allowance } from '../../threads/allowance.ts';
 import { Rendezvous } from '../../threads/rendezvous.ts';
 import { Tally } from '../../threads/tally.ts';
 import { LIMITS } from '../../wire/limits.ts';
+import { MULTIFD_HELLO } from '../../wire/multifd.ts';
 import type { RamSync } from '../ram/ram-load.ts';
 import type { StateIntake } from '../vfio/state-intake.ts';
 import type { Arrival } from './arrivals.ts';
@@ -116,6 +117,7 @@ export class ReceivingChannels implements RamSync {
     const name = `multifd channel ${index}`;
     const uri = `${options.uri} (${name})`;
     const tally = new Tally(RECEIVED.SLOTS);
+    tally.add(RECEIVED.BYTES, MULTIFD_HELLO.size);
     const { blocks, method, intake } = options;
     const allowance = new Allowance(1);
     const state = { grant: () => allowance.grant() };

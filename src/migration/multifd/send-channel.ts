@@ -10,6 +10,7 @@ import { LaneReader, type LaneShare } from '../../threads/lane.ts';
 import { ERRNO, native } from '../../threads/native.ts';
 import { Segments } from '../../threads/segments.ts';
 import { Tally } from '../../threads/tally.ts';
+import { MULTIFD_HELLO } from '../../wire/multifd.ts';
 import type { ByteSink } from '../transport/channel.ts';
 import { type MultifdMethod, pageCompressor } from './compression.ts';
 import { PacketWriter } from './packet-writer.ts';
@@ -105,7 +106,7 @@ class SendChannel {
 /** Sends until the lane is closed, blocking this thread. Throws `transport/closed`. */
 export function sendBlocking(data: SendChannelData & { readonly fd: number }): void {
   const channel = new SendChannel(data);
-  let sent = 0;
+  let sent: number = MULTIFD_HELLO.size;
   for (;;) {
     const entry = channel.lane.take();
     if (entry === undefined) return;
@@ -130,14 +131,16 @@ export async function sendInTurns(data: SendChannelData, sink: ByteSink): Promis
   }
 }
 
+/** `sent`: bytes of the connection before this packet. */
 function writeAll({ fd, uri }: { fd: number; uri: string }, packet: Segments, sent: number): void {
+  const end = sent + packet.byteLength;
   let index = 0;
   while (index < packet.entryCount) {
     const result = native?.writev(fd, packet.iovAddress + index * 16, packet.entryCount - index) ?? -ERRNO.EPIPE;
     if (result >= 0) index = packet.advance(index, result);
     else if (result !== -ERRNO.EINTR) {
       const why = result === -ERRNO.EPIPE ? 'Broken pipe' : `write failed with errno ${-result}`;
-      throw new HarnessError('transport/closed', { uri, at: sent, why });
+      throw new HarnessError('transport/closed', { uri, at: end - packet.byteLength, why });
     }
   }
 }

@@ -5,8 +5,10 @@ import { ManualClock } from '../../../src/base/clock.ts';
 import { isHarnessError } from '../../../src/base/errors.ts';
 import { type ArrivalOptions, awaitArrivals } from '../../../src/migration/multifd/arrivals.ts';
 import type { Channel } from '../../../src/migration/transport/channel.ts';
+import { LIMITS } from '../../../src/wire/limits.ts';
 import { MULTIFD_HELLO, MULTIFD_MAGIC, MULTIFD_VERSION } from '../../../src/wire/multifd.ts';
 import { memoryChannel } from '../../support/multifd-loading.ts';
+import { settled } from '../../support/settled.ts';
 
 const MAIN = Buffer.from('5145564d 00000003 00'.replaceAll(' ', ''), 'hex');
 const UUID = new Uint8Array(16).fill(7);
@@ -81,6 +83,64 @@ test('a connection that says nothing holds nobody up, and goes when the others a
   const { result, watched } = arrive([silent(), memoryChannel(MAIN), memoryChannel(hello(0)), memoryChannel(hello(1))]);
   await result;
   expect(watched.map(({ destroyed }) => destroyed)).toEqual([true, false, false, false]);
+});
+
+/** A main channel that says these bytes and is open until `end`. */
+function endable(bytes: Uint8Array) {
+  const over = Promise.withResolvers<number>();
+  const { read } = memoryChannel(bytes).source;
+  let isSaid = false;
+  const source = {
+    readv: undefined,
+    read: (into: Uint8Array) => {
+      if (isSaid) return over.promise;
+      isSaid = true;
+      return read(into);
+    },
+  };
+  return { channel: { ...memoryChannel(bytes), source }, end: () => over.resolve(0), fail: over.reject };
+}
+
+describe('a main channel that ends before the others came', () => {
+  const missing = 'multifd channel 0, 2 of 3 did not come (3 connections came, 1 said nothing)';
+
+  test('leaves them a moment, then they are named', async () => {
+    const main = endable(MAIN);
+    const { result, watched, clock } = arrive([main.channel, memoryChannel(hello(1)), silent()], {
+      count: 3,
+      arrivalMs: 30_000,
+    });
+    expect(await settled(result)).toBe('pending');
+    main.end();
+    expect(await settled(result)).toBe('pending');
+    clock.advance(LIMITS.MULTIFD_LATE_MS);
+    await expect(result).rejects.toThrow(
+      `connection 'memory: (main channel)' closed after 9 bytes: its sender closed it, and ${missing}`,
+    );
+    expect(watched.every(({ destroyed }) => destroyed)).toBe(true);
+  });
+
+  test('by an error names them at once', async () => {
+    const main = endable(MAIN);
+    const { result } = arrive([main.channel, memoryChannel(hello(1)), silent()], { count: 3, arrivalMs: 30_000 });
+    expect(await settled(result)).toBe('pending');
+    main.fail(new Error('read ECONNRESET'));
+    await expect(result).rejects.toThrow(`9 bytes: read ECONNRESET, and ${missing}`);
+  });
+
+  test('is whole when they come in that moment', async () => {
+    const main = endable(Buffer.concat([MAIN, Buffer.alloc(1000, 7)]));
+    const [late, arrived] = [endable(hello(0)), Promise.withResolvers<void>()];
+    const { read } = late.channel.source;
+    const source = { readv: undefined, read: async (into: Uint8Array) => arrived.promise.then(() => read(into)) };
+    const { result } = arrive([{ ...late.channel, source }, main.channel], { count: 1 });
+    main.end();
+    expect(await settled(result)).toBe('pending');
+    arrived.resolve();
+    const { main: found } = await result;
+    expect(found.rest.length).toBe(1009);
+    expect(await found.source.read(new Uint8Array(100))).toBe(0);
+  });
 });
 
 test('who is missing when the time is up is named, and the others are let go', async () => {

@@ -18,7 +18,11 @@ import { memoryChannel } from '../../support/multifd-loading.ts';
 import { seeded } from '../../support/seeded.ts';
 import { MemorySink, noIntake } from '../../support/stream-loading.ts';
 
+/** Pages of each block, largest first, as a source sends them. */
+const BLOCKS = { ram: 230, video: 69, rom: 1 };
 const PAGES = 300;
+/** Packets that wait in a lane at most. */
+const LANE_DEPTH = 4;
 const RUNS = process.env['SWITCHOVER_HOSTILE'] === 'full' ? 200 : 6;
 const staging = stagingBuffer();
 
@@ -29,49 +33,80 @@ interface Setting {
   readonly flushEachSection: boolean;
 }
 
-/** Channels that keep what they would send. A packet goes to the channel that `choose` says. */
+interface Queued {
+  readonly blockIndex: number;
+  readonly list: Uint32Array;
+  readonly count: number;
+}
+
+/**
+ * Channels that keep what they would send. A packet goes to the channel that `below` says, and waits there for as long as it
+ * says: the guest may write to its pages before they are looked at.
+ */
 class RecordedChannels implements PageChannels {
   readonly pieces: Buffer[][];
-  readonly queuedBytes = 0;
+  readonly #lanes: readonly Queued[][];
   readonly #writers: readonly PacketWriter[];
-  readonly #choose: () => number;
+  readonly #below: (limit: number) => number;
   #normalPages = 0;
   #zeroPages = 0;
 
-  constructor(block: RamBlock, { channels, method, detection, flushEachSection }: Setting, choose: () => number) {
+  constructor(blocks: readonly RamBlock[], setting: Setting, below: (limit: number) => number) {
     const numbers = new Tally(1);
-    this.pieces = Array.from({ length: channels }, () => []);
-    this.#choose = choose;
+    this.pieces = Array.from({ length: setting.channels }, () => []);
+    this.#lanes = this.pieces.map(() => []);
+    this.#below = below;
     this.#writers = this.pieces.map(
       () =>
         new PacketWriter({
-          windows: [new RamWindow(block.share)],
-          compressor: pageCompressor(method, 1),
-          detectZero: detection === 'multifd',
-          oldLayout: flushEachSection,
+          windows: blocks.map((block) => new RamWindow(block.share)),
+          compressor: pageCompressor(setting.method, 1),
+          detectZero: setting.detection === 'multifd',
+          oldLayout: setting.flushEachSection,
           numbers,
         }),
     );
   }
 
-  async room(): Promise<void> {}
-
-  async sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void> {
-    const channel = this.#choose();
-    const writer = this.#writers[channel]!;
-    this.#keep(channel, writer.pages(blockIndex, list, count));
-    this.#normalPages += writer.normalPages;
-    this.#zeroPages += writer.zeroPages;
+  /** Counted less than in a real lane, so that parts are not only waiting. */
+  get queuedBytes(): number {
+    return PAGE_SIZE * this.#lanes.reduce((sum, lane) => sum + lane.length, 0);
   }
 
-  async progress(): Promise<void> {}
+  async room(): Promise<void> {
+    while (this.#lanes.every(({ length }) => length === LANE_DEPTH)) this.#sendNext(this.#below(this.#lanes.length));
+  }
+
+  async sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void> {
+    let channel = this.#below(this.#lanes.length);
+    while (this.#lanes[channel]!.length === LANE_DEPTH) channel = (channel + 1) % this.#lanes.length;
+    this.#lanes[channel]!.push({ blockIndex, list: list.slice(0, count), count });
+    while (this.#below(3) === 0) this.#sendNext(this.#below(this.#lanes.length));
+  }
+
+  async progress(): Promise<void> {
+    const waiting = this.#lanes.findIndex(({ length }) => length > 0);
+    if (waiting >= 0) this.#sendNext(waiting);
+  }
 
   async sync(): Promise<void> {
-    for (const [channel, writer] of this.#writers.entries()) this.#keep(channel, writer.sync());
+    for (const [channel, writer] of this.#writers.entries()) {
+      while (this.#lanes[channel]!.length > 0) this.#sendNext(channel);
+      this.#keep(channel, writer.sync());
+    }
   }
 
   sent() {
     return { normalPages: this.#normalPages, zeroPages: this.#zeroPages };
+  }
+
+  #sendNext(channel: number): void {
+    const next = this.#lanes[channel]!.shift();
+    if (next === undefined) return;
+    const writer = this.#writers[channel]!;
+    this.#keep(channel, writer.pages(next.blockIndex, next.list, next.count));
+    this.#normalPages += writer.normalPages;
+    this.#zeroPages += writer.zeroPages;
   }
 
   #keep(channel: number, packet: Segments): void {
@@ -79,20 +114,34 @@ class RecordedChannels implements PageChannels {
   }
 }
 
-function writePage(block: RamBlock, page: number, kind: number, below: (limit: number) => number): void {
-  const bytes = new Uint8Array(PAGE_SIZE);
-  if (kind === 1) bytes.fill(1 + below(255));
-  if (kind === 2) for (let at = 0; at < PAGE_SIZE; at += 4) new DataView(bytes.buffer).setUint32(at, below(2 ** 32));
-  block.write(page * PAGE_SIZE, bytes);
+function createBlocks(): RamBlock[] {
+  return Object.entries(BLOCKS).map(([name, pages]) => RamBlock.create({ name, length: pages * PAGE_SIZE }));
 }
 
-/** Sends all of `block` while it is being written to; the bytes of the main channel's sections and of all channels. */
-async function send(block: RamBlock, setting: Setting, seed: number): Promise<{ main: Buffer[]; channels: Buffer[] }> {
+/** A zero page, one of one byte, one of chance, or a few bytes of what was there. `page` counts through all blocks. */
+function writePage(blocks: readonly RamBlock[], page: number, below: (limit: number) => number): void {
+  let own = page;
+  let index = 0;
+  while (own >= blocks[index]!.pageCount) own -= blocks[index++]!.pageCount;
+  const block = blocks[index]!;
+  const kind = below(4);
+  const bytes = new Uint8Array(kind === 3 ? 2 : PAGE_SIZE);
+  if (kind === 1 || kind === 3) bytes.fill(1 + below(255));
+  if (kind === 2) for (let at = 0; at < PAGE_SIZE; at += 4) new DataView(bytes.buffer).setUint32(at, below(2 ** 32));
+  block.write(own * PAGE_SIZE + (kind === 3 ? below(PAGE_SIZE - 2) : 0), bytes);
+}
+
+/** Sends all blocks while they are being written to; the bytes of the main channel's sections and of all channels. */
+async function send(
+  blocks: readonly RamBlock[],
+  setting: Setting,
+  seed: number,
+): Promise<{ main: Buffer[]; channels: Buffer[] }> {
   const below = seeded(seed);
-  const channels = new RecordedChannels(block, setting, () => below(setting.channels));
+  const channels = new RecordedChannels(blocks, setting, below);
   const sink = new MemorySink();
   const saver = new MultifdRamSaver({
-    blocks: [block],
+    blocks,
     sink,
     channels,
     detectZeroHere: setting.detection === 'legacy',
@@ -116,7 +165,7 @@ async function send(block: RamBlock, setting: Setting, seed: number): Promise<{ 
     let batch = 0;
     const sent = await saver.sendPart(() => {
       // Between any two batches the guest writes: to pages that were sent and to pages that were not.
-      for (let writes = below(4); writes > 0; writes--) writePage(block, below(PAGES), below(3), below);
+      for (let writes = below(4); writes > 0; writes--) writePage(blocks, below(PAGES), below);
       return batch++ === batches ? 0 : 1 + below(200);
     }, false);
     normal += sent.normalPages;
@@ -131,7 +180,12 @@ async function send(block: RamBlock, setting: Setting, seed: number): Promise<{ 
   return { main, channels: channels.pieces.map((pieces) => Buffer.concat(pieces)) };
 }
 
-async function load(block: RamBlock, setting: Setting, sent: { main: Buffer[]; channels: Buffer[] }, seed: number) {
+async function load(
+  blocks: readonly RamBlock[],
+  setting: Setting,
+  sent: { main: Buffer[]; channels: Buffer[] },
+  seed: number,
+): Promise<void> {
   const below = seeded(seed);
   const receiving = await ReceivingChannels.start({
     arrivals: sent.channels.map((bytes) => ({
@@ -139,7 +193,7 @@ async function load(block: RamBlock, setting: Setting, sent: { main: Buffer[]; c
       rest: new Uint8Array(0),
     })),
     uri: 'memory:',
-    blocks: [block.share],
+    blocks: blocks.map((block) => block.share),
     method: setting.method,
     threads: new ChannelThreads(), // memory needs none
     intake: noIntake(),
@@ -147,7 +201,7 @@ async function load(block: RamBlock, setting: Setting, sent: { main: Buffer[]; c
   });
   try {
     const main = memoryChannel(Buffer.concat(sent.main), () => 1 + below(3000));
-    const loader = new RamLoader(new StreamReader(main.source, { staging }), [block], { sync: receiving });
+    const loader = new RamLoader(new StreamReader(main.source, { staging }), blocks, { sync: receiving });
     const sections = (async () => {
       for (const _ of sent.main) await loader.load();
     })();
@@ -171,12 +225,13 @@ describe.for([1, 2, 7])('%i channels', (channels) => {
           async (seed, detection, flushEachSection, dirtyTarget) => {
             const setting = { channels, method, detection, flushEachSection } as const;
             const below = seeded(seed);
-            const source = RamBlock.create({ name: 'ram', length: PAGES * PAGE_SIZE });
-            for (let page = 0; page < PAGES; page += 1 + below(3)) writePage(source, page, below(3), below);
-            const target = RamBlock.create({ name: 'ram', length: PAGES * PAGE_SIZE });
-            if (dirtyTarget) target.write(0, new Uint8Array(target.length).fill(0x5a));
+            const source = createBlocks();
+            for (let page = 0; page < PAGES; page += 1 + below(3)) writePage(source, page, below);
+            const target = createBlocks();
+            for (const block of dirtyTarget ? target : []) block.write(0, new Uint8Array(block.length).fill(0x5a));
             await load(target, setting, await send(source, setting, seed), seed);
-            expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+            for (const [index, block] of target.entries())
+              expect(Buffer.compare(block.bytes, source[index]!.bytes)).toBe(0);
           },
         ),
         { numRuns: RUNS },

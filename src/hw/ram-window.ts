@@ -4,7 +4,7 @@
  */
 
 import { loadKernel } from '../threads/kernel.ts';
-import type { PagesKernel } from '../threads/kernel-exports.ts';
+import type { BitmapKernel, PacketsKernel, PagesKernel } from '../threads/kernel-exports.ts';
 import { native } from '../threads/native.ts';
 import type { PinnedBytes } from '../threads/segments.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
@@ -16,8 +16,9 @@ export class RamWindow implements PinnedBytes {
   readonly length: number;
   readonly bytes: Uint8Array;
   readonly address: number;
-  readonly #dirty: Int32Array;
-  readonly #written: Int32Array;
+  readonly #dirtyOffset: number;
+  readonly #writtenOffset: number;
+  readonly #bitmap: BitmapKernel;
   readonly #pages: PagesKernel;
 
   constructor(share: RamShare) {
@@ -25,26 +26,29 @@ export class RamWindow implements PinnedBytes {
     this.length = share.length;
     this.bytes = new Uint8Array(share.memory.buffer, 0, share.length);
     this.address = native?.addressOf(this.bytes) ?? 0;
-    const words = Math.ceil(share.length / PAGE_SIZE / 32);
-    this.#dirty = new Int32Array(share.bitmaps.buffer, share.dirtyOffset, words);
-    this.#written = new Int32Array(share.bitmaps.buffer, share.writtenOffset, words);
+    this.#dirtyOffset = share.dirtyOffset;
+    this.#writtenOffset = share.writtenOffset;
+    this.#bitmap = loadKernel('bitmap', share.bitmaps);
     this.#pages = loadKernel('pages', share.memory, share.address);
   }
 
-  /** Of the 32 pages from `firstPage` on, tests those whose bit is set in `wanted`; the bits of the all-zero ones. */
-  zeroMask(firstPage: number, wanted: number): number {
-    return this.#pages.zeroMask(firstPage * PAGE_SIZE, wanted);
+  /** A kernel for the packets in `memory`, which finds this block's zero pages. */
+  packetsKernel(memory: WebAssembly.Memory): PacketsKernel {
+    return loadKernel('packets', memory, 'i32', { ram: { zeroMask: this.#pages.zeroMask } });
   }
 
-  /** Records that a page holds received data, or may hold some from now on: call it before storing. */
-  markLoaded(page: number): void {
-    Atomics.or(this.#written, page >>> 5, 1 << (page & 31));
+  /** Records that pages hold received data, or may hold some from now on: call it before storing. */
+  markLoaded(page: number, count: number): void {
+    this.#bitmap.markRange(this.#writtenOffset, page, count);
   }
 
-  /** A received zero page: one never written needs nothing. */
-  loadZeroPage(page: number): void {
-    const word = page >>> 5;
-    const bits = Atomics.load(this.#written, word) | Atomics.load(this.#dirty, word);
-    if (((bits >>> (page & 31)) & 1) === 1) this.#pages.clear(page * PAGE_SIZE, PAGE_SIZE);
+  /** `count` received zero pages from `page` on: pages never written need nothing. */
+  loadZeroPages(page: number, count: number): void {
+    const end = page + count;
+    for (let next = page; next < end; next++) {
+      const unwritten = this.#bitmap.firstSet(this.#writtenOffset, next, end - next) - next;
+      next = this.#bitmap.firstSet(this.#dirtyOffset, next, unwritten);
+      if (next < end) this.#pages.clear(next * PAGE_SIZE, PAGE_SIZE);
+    }
   }
 }

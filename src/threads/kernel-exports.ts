@@ -72,6 +72,30 @@ export interface GuestKernel {
   stamp(address: number, n: number, length: number): void;
 }
 
+/** Exports of packets.wasm. */
+export interface PacketsKernel {
+  /**
+   * Moves the all-zero ones of the `count` pages in the list at `pages` to its end, by exchange, and takes the mark of pages
+   * never written off all; returns how many others there are. `marks` has a byte of work space for each.
+   */
+  partition(pages: number, count: number, marks: number): number;
+
+  /** Takes the mark of pages never written off the `count` pages in the list at `pages`: nobody asks which are zero. */
+  unmark(pages: number, count: number): void;
+
+  /** Writes the offsets of the `count` pages at `pages` into `table`, whose entries up to `before` were used and become zero. */
+  writeTable(pages: number, count: number, table: number, before: number): void;
+
+  /** The `count` pages at `pages` as runs; returns how many. */
+  runsOfList(pages: number, count: number, runs: number): number;
+
+  /**
+   * The `count` offsets at `table` as runs; returns how many. The first that is no multiple of the page size, or not within
+   * the `length` bytes of the block, gives minus one, minus its index.
+   */
+  runsOfTable(table: number, count: number, length: number, runs: number): number;
+}
+
 /** Exports of pages.wasm and pages64.wasm. */
 export interface PagesKernel {
   /** Of the 32 pages from `address` on, tests those whose bit is set in `wanted`; returns the bits of the all-zero ones. */
@@ -107,6 +131,7 @@ export interface XbzrleKernel {
 export interface KernelExports {
   readonly bitmap: BitmapKernel;
   readonly guest: GuestKernel;
+  readonly packets: PacketsKernel;
   readonly pages: PagesKernel;
   readonly records: RecordsKernel;
   readonly xbzrle: XbzrleKernel;

@@ -11,6 +11,9 @@ export type AddressType = 'i32' | 'i64';
 
 const modules = new Map<string, WebAssembly.Module>();
 
+/** What a kernel imports beside its memory: exports of other kernels, by kernel. */
+type KernelImports = Record<string, Record<string, (...values: number[]) => number>>;
+
 /**
  * An instance of kernel `name` over `memory`, whose index type is `address`. Only page kernels exist for `i64`.
  * The exports take and return numbers for both.
@@ -19,8 +22,10 @@ export function loadKernel<K extends keyof KernelExports>(
   name: K,
   memory: WebAssembly.Memory,
   address: AddressType = 'i32',
+  imports: KernelImports = {},
 ): KernelExports[K] {
-  const instance = new WebAssembly.Instance(compiled(address === 'i64' ? `${name}64` : name), { env: { memory } });
+  const module = compiled(address === 'i64' ? `${name}64` : name);
+  const instance = new WebAssembly.Instance(module, { env: { memory }, ...imports });
   // The types were generated from the source that this module was compiled from.
   return instance.exports as unknown as KernelExports[K];
 }

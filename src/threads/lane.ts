@@ -5,8 +5,9 @@
  *   writer   claim() → fill → publish()            close()
  *   reader             take() or takeLater() → use → release()
  *
- * PUBLISHED and RELEASED only grow; their difference is what is in the ring. The reader rings the writer's bell with
- * each release, so one writer can wait for many lanes.
+ * PUBLISHED and RELEASED only grow; their difference is what is in the ring. The reader rings the writer's bell, so one
+ * writer can wait for many lanes; it does so once no more than half of the ring is in use, because to wake a thread costs
+ * more than an entry, and a writer that was woken fills all the room there is.
  */
 
 import { Bell } from './bell.ts';
@@ -36,7 +37,7 @@ export class LaneWriter {
   readonly #entries: readonly Uint32Array[];
   readonly #incoming: Bell;
 
-  /** `depth` entries (a power of two, because counters wrap) of `entryWords` 32-bit words each; `bell` is rung whenever one was released. */
+  /** `depth` entries (a power of two, because counters wrap) of `entryWords` 32-bit words each; `bell` is rung when there is room. */
   constructor(options: { depth: number; entryWords: number; bell: Bell }) {
     const { depth, entryWords, bell } = options;
     const ring = new SharedArrayBuffer((HEADER_WORDS + depth * entryWords) * 4);
@@ -116,8 +117,9 @@ export class LaneReader {
 
   /** Gives the entry back to the writer. */
   release(): void {
-    Atomics.add(this.#slots, SLOT.RELEASED, 1);
-    this.#released.ring();
+    const released = Atomics.add(this.#slots, SLOT.RELEASED, 1) + 1;
+    const left = (Atomics.load(this.#slots, SLOT.PUBLISHED) - released) | 0;
+    if (left * 2 <= this.#entries.length) this.#released.ring();
   }
 
   #next(): Uint32Array | undefined | 'none' {

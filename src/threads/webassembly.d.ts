@@ -21,7 +21,7 @@ declare namespace WebAssembly {
   }
 
   class Instance {
-    constructor(module: Module, imports: Record<string, Record<string, Memory>>);
+    constructor(module: Module, imports: Record<string, Record<string, Memory | ((...values: number[]) => number)>>);
     readonly exports: Readonly<Record<string, (...values: number[]) => number>>;
   }
 }

@@ -49,3 +49,14 @@ test('a reader that waits gets the next entry, and a release rings the bell of t
   await rung;
   expect(bell.count).toBe(seen + 1);
 });
+
+test('the bell rings when half of the ring is free, so that its writer wakes for many entries at once', () => {
+  const { writer, reader, bell } = lane(8);
+  for (let n = 0; n < 8; n++) put(writer, n);
+  const rings = Array.from({ length: 8 }, () => {
+    const before = bell.count;
+    reader.release();
+    return bell.count - before;
+  });
+  expect(rings).toEqual([0, 0, 0, 1, 1, 1, 1, 1]);
+});

@@ -9,6 +9,7 @@ import { type PinnedBytes, pinned, type Segments } from '../../threads/segments.
 import { LIMITS } from '../../wire/limits.ts';
 import { MULTIFD_METHOD, PACKET_PAGES } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
+import type { PacketTable } from './packet-table.ts';
 
 /** A method of compression. */
 export type MultifdMethod = keyof typeof MULTIFD_METHOD;
@@ -23,8 +24,8 @@ const SYNC_FLUSH_END = Buffer.of(0x00, 0x00, 0xff, 0xff);
 export interface PageCompressor {
   /** Its bits in a packet's flags. */
   readonly method: number;
-  /** Adds what the first `count` of `pages` become. */
-  add(segments: Segments, block: RamWindow, pages: Uint32Array, count: number): void;
+  /** Adds what the pages of the runs in `table` become. */
+  add(segments: Segments, block: RamWindow, table: PacketTable): void;
 }
 
 /** Gets pages back. */
@@ -77,9 +78,7 @@ export function pageDecompressor(method: MultifdMethod): PageDecompressor | unde
 /** No compression: the pages themselves, from where they are. */
 const UNCOMPRESSED: PageCompressor = {
   method: MULTIFD_METHOD.none,
-  add: (segments, block, pages, count) => {
-    for (let index = 0; index < count; index++) segments.add(block, pages[index]! * PAGE_SIZE, PAGE_SIZE);
-  },
+  add: (segments, block, table) => table.addTo(segments, block),
 };
 
 class StreamCompressor implements PageCompressor {
@@ -94,14 +93,17 @@ class StreamCompressor implements PageCompressor {
     this.#codec = codec;
   }
 
-  add(segments: Segments, block: RamWindow, pages: Uint32Array, count: number): void {
-    if (count === 0) return;
-    for (let index = 0; index < count; index++) {
-      const start = pages[index]! * PAGE_SIZE;
-      this.#copy.set(block.bytes.subarray(start, start + PAGE_SIZE), index * PAGE_SIZE);
+  add(segments: Segments, block: RamWindow, table: PacketTable): void {
+    if (table.runCount === 0) return;
+    let copied = 0;
+    for (let run = 0; run < table.runCount; run++) {
+      const start = table.firstPage(run) * PAGE_SIZE;
+      const bytes = block.bytes.subarray(start, start + table.pageCount(run) * PAGE_SIZE);
+      this.#copy.set(bytes, copied);
+      copied += bytes.length;
     }
     let length = 0;
-    for (const piece of this.#codec.write(this.#copy.subarray(0, count * PAGE_SIZE))) {
+    for (const piece of this.#codec.write(this.#copy.subarray(0, copied))) {
       this.#out.bytes.set(piece, length);
       length += piece.length;
     }

@@ -22,6 +22,7 @@ import {
 } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import { type MultifdMethod, type PageDecompressor, pageDecompressor } from './compression.ts';
+import { PacketTable } from './packet-table.ts';
 import { type StatePacket, StatePacketReader, type StateTarget } from './state-packet-reader.ts';
 
 const LOW = 2 ** 32;
@@ -50,9 +51,11 @@ export class PacketReader {
   readonly #section: string;
   readonly #windows: ReadonlyMap<string, RamWindow>;
   readonly #method: number;
-  readonly #header: PinnedBytes = pinned(RAM_PACKET_BYTES);
-  readonly #view = new DataView(this.#header.bytes.buffer);
+  /** Header and table. */
+  readonly #table = new PacketTable();
   readonly #segments = new Segments(PACKET_PAGES);
+  /** Of the last packet with pages: what is the same again need not be looked up. */
+  #lastBlock: { readonly field: Uint8Array; readonly window: RamWindow } | undefined;
   readonly #decompressor: PageDecompressor | undefined;
   readonly #state: StatePacketReader;
   /** Compressed data, from the first packet that has some. */
@@ -81,9 +84,10 @@ export class PacketReader {
       const start = yield* this.#fill(0, PACKET_START.size);
       if (start === 0) return;
       if (start < PACKET_START.size) throw this.#truncated(PACKET_START.fieldAt(start), PACKET_START.size - start);
-      const { magic, version, flags } = PACKET_START.decode(this.#header.bytes);
-      this.#expect('magic', 0, MULTIFD_MAGIC, magic);
-      this.#expect('version', 4, MULTIFD_VERSION, version);
+      const { view } = this.#table;
+      this.#expect('magic', RAM_PACKET_OFFSET.MAGIC, MULTIFD_MAGIC, view.getUint32(RAM_PACKET_OFFSET.MAGIC));
+      this.#expect('version', RAM_PACKET_OFFSET.VERSION, MULTIFD_VERSION, view.getUint32(RAM_PACKET_OFFSET.VERSION));
+      const flags = view.getUint32(RAM_PACKET_OFFSET.FLAGS);
       const isState = (flags & MULTIFD_FLAG.DEVICE_STATE) !== 0;
       if (isState && !(yield* this.#deviceState(flags))) return;
       if (!isState) yield* this.#ram(flags);
@@ -104,15 +108,13 @@ export class PacketReader {
     const { window, normalPages, zeroPages } = packet;
     const segments = this.#segments;
     segments.reset();
-    for (let index = 0; index < normalPages; index++) {
-      const offset = this.#pageOffset(window, index);
-      window.markLoaded(offset / PAGE_SIZE);
-      segments.add(window, offset, PAGE_SIZE);
-    }
-    for (let index = normalPages; index < normalPages + zeroPages; index++) {
-      window.loadZeroPage(this.#pageOffset(window, index) / PAGE_SIZE);
-    }
+    const table = this.#table;
+    this.#readTable(window, normalPages, zeroPages);
+    for (let run = 0; run < table.runCount; run++) window.loadZeroPages(table.firstPage(run), table.pageCount(run));
     if (normalPages === 0) return;
+    this.#readTable(window, 0, normalPages);
+    for (let run = 0; run < table.runCount; run++) window.markLoaded(table.firstPage(run), table.pageCount(run));
+    table.addTo(segments, window);
     if (this.#decompressor === undefined) yield* this.#data(segments);
     else yield* this.#compressed(packet, this.#decompressor);
   }
@@ -133,9 +135,11 @@ export class PacketReader {
       const details = { at, section, field: 'page data', expected, actual: messageOf(cause) };
       throw new HarnessError('stream/bad-value', details, { cause });
     }
-    for (let index = 0; index < normalPages; index++) {
-      const start = index * PAGE_SIZE;
-      window.bytes.set(pages.subarray(start, start + PAGE_SIZE), this.#pageOffset(window, index));
+    const table = this.#table;
+    for (let run = 0, start = 0; run < table.runCount; run++) {
+      const end = start + table.pageCount(run) * PAGE_SIZE;
+      window.bytes.set(pages.subarray(start, end), table.firstPage(run) * PAGE_SIZE);
+      start = end;
     }
   }
 
@@ -148,8 +152,11 @@ export class PacketReader {
 
   /** The checked header; undefined when the packet has no pages. */
   #check(flags: number): RamPacket | undefined {
-    const rest = RAM_PACKET_REST.decode(this.#header.bytes.subarray(PACKET_START.size));
-    const { pagesAlloc, normalPages, zeroPages, dataBytes } = rest;
+    const { view } = this.#table;
+    const pagesAlloc = view.getUint32(RAM_PACKET_OFFSET.PAGES_ALLOC);
+    const normalPages = view.getUint32(RAM_PACKET_OFFSET.NORMAL_PAGES);
+    const zeroPages = view.getUint32(RAM_PACKET_OFFSET.ZERO_PAGES);
+    const dataBytes = view.getUint32(RAM_PACKET_OFFSET.DATA_BYTES);
     this.#atMost('pagesAlloc', RAM_PACKET_OFFSET.PAGES_ALLOC, PACKET_PAGES, pagesAlloc);
     this.#atMost('normalPages', RAM_PACKET_OFFSET.NORMAL_PAGES, pagesAlloc, normalPages);
     this.#atMost('zeroPages', RAM_PACKET_OFFSET.ZERO_PAGES, pagesAlloc - normalPages, zeroPages);
@@ -163,25 +170,35 @@ export class PacketReader {
     if (this.#method === MULTIFD_METHOD.none || normalPages === 0)
       this.#expect('dataBytes', RAM_PACKET_OFFSET.DATA_BYTES, normalPages * PAGE_SIZE, dataBytes);
     if (!hasPages) return undefined;
-    return { window: this.#block(rest.ramBlock), normalPages, zeroPages, dataBytes };
+    return { window: this.#block(), normalPages, zeroPages, dataBytes };
   }
 
-  #block(field: Uint8Array): RamWindow {
+  #block(): RamWindow {
+    const field = this.#table.bytes.subarray(RAM_PACKET_OFFSET.RAM_BLOCK, RAM_PACKET_OFFSET.TABLE);
+    if (this.#lastBlock !== undefined && Buffer.compare(field, this.#lastBlock.field) === 0) {
+      return this.#lastBlock.window;
+    }
     const end = field.indexOf(0);
     const name = Buffer.from(field.subarray(0, Math.max(0, end))).toString('latin1');
     const window = end < 0 ? undefined : this.#windows.get(name);
-    if (window !== undefined) return window;
+    if (window !== undefined) {
+      this.#lastBlock = { field: field.slice(), window };
+      return window;
+    }
     const known = [...this.#windows.keys()].map((one) => `'${one}'`).join(', ');
     const actual = end < 0 ? '256 bytes without an end' : `'${name}'`;
     throw this.#bad('ramBlock', RAM_PACKET_OFFSET.RAM_BLOCK, `one of ${known}`, actual);
   }
 
-  #pageOffset(window: RamWindow, index: number): number {
-    const at = RAM_PACKET_OFFSET.TABLE + index * 8;
-    const offset = this.#view.getUint32(at) * LOW + this.#view.getUint32(at + 4);
-    if (offset <= window.length - PAGE_SIZE && offset % PAGE_SIZE === 0) return offset;
+  /** `count` offsets from entry `first` of the table on, as runs. */
+  #readTable(window: RamWindow, first: number, count: number): void {
+    const bad = this.#table.read(window, first, count);
+    if (bad === undefined) return;
+    const at = RAM_PACKET_OFFSET.TABLE + bad * 8;
+    const { view } = this.#table;
+    const offset = view.getUint32(at) * LOW + view.getUint32(at + 4);
     const expected = `a multiple of ${PAGE_SIZE} below the length ${window.length} of block '${window.name}'`;
-    throw this.#bad(`offset of page ${index}`, at, expected, `${offset}`);
+    throw this.#bad(`offset of page ${bad}`, at, expected, `${offset}`);
   }
 
   #otherMethod(flags: number): HarnessError {
@@ -206,7 +223,7 @@ export class PacketReader {
 
   *#fill(at: number, length: number): Generator<PacketStep, number, number> {
     this.#segments.reset();
-    this.#segments.add(this.#header, at, length);
+    this.#segments.add(this.#table, at, length);
     const got = yield { kind: 'read', into: this.#segments };
     this.#offset += got;
     return got;

@@ -24,8 +24,8 @@ import type { PageChannels } from './multifd-save.ts';
 import { ENTRY, ENTRY_KIND, SENT, type SendChannelData, sendInTurns } from './send-channel.ts';
 import { type StatePacketHead, StateSlots } from './state-slots.ts';
 
-/** Packets that wait in a lane at most: enough that a thread never waits for the next. */
-const LANE_DEPTH = 4;
+/** Packets that wait in a lane at most: enough that this thread wakes for many at once, and no other waits for the next. */
+const LANE_DEPTH = 16;
 /** How often somebody who waits looks whether a channel stands still (ms). */
 const LOOK_MS = 250;
 
@@ -271,16 +271,22 @@ export class SendingChannels implements PageChannels, StateChannels {
   }
 
   async #progress(seen: number): Promise<void> {
-    const before = this.sent().bytes;
-    const startMs = performance.now();
-    while (this.#bell.count === seen) {
+    let before = this.sent().bytes;
+    let sinceMs = performance.now();
+    for (;;) {
       await this.#bell.wait(seen, Math.min(LOOK_MS, this.#stallMs));
       this.check();
-      const waitedMs = performance.now() - startMs;
-      if (this.#bell.count !== seen || waitedMs < this.#stallMs || this.sent().bytes !== before) continue;
+      if (this.#bell.count !== seen) return;
+      const [sent, nowMs] = [this.sent().bytes, performance.now()];
+      if (sent !== before) [before, sinceMs] = [sent, nowMs]; // slow, but not still
+      if (nowMs - sinceMs < this.#stallMs) continue;
       const stuck = this.#senders.find(({ lane }) => lane.unreleased > 0);
       const what = 'the destination to take a packet';
-      throw new HarnessError('transport/timeout', { uri: stuck?.uri ?? '', what, waitedMs: Math.round(waitedMs) });
+      throw new HarnessError('transport/timeout', {
+        uri: stuck?.uri ?? '',
+        what,
+        waitedMs: Math.round(nowMs - sinceMs),
+      });
     }
   }
 }

@@ -44,7 +44,7 @@ export function pageInflater(data: unknown): (job: InflateJob) => InflatedPages 
         }) as unknown as Inflated;
         if (buffer.length !== PAGE_SIZE) throw new Error(`it expands to ${buffer.length} bytes`);
         if (engine.bytesWritten !== stream.length) throw new Error(`it ends after ${engine.bytesWritten} bytes`);
-        window.markLoaded(page);
+        window.markLoaded(page, 1);
         window.bytes.set(buffer, page * PAGE_SIZE);
       } catch (error) {
         return { failed: { index, why: messageOf(error) } };

@@ -105,3 +105,18 @@ test('zero pages taken out of a list become records of the main channel', () => 
   expect(zeros.zeroPages).toBe(62);
   expect(zeros.byteLength).toBe(62 * 9 + 4); // one of them names the block
 });
+
+test('pages that follow each other are one piece of a packet, and zero pages among them go to the end of its table', () => {
+  const block = RamBlock.create({ name: 'ram', length: 64 * PAGE_SIZE });
+  for (const page of [3, 4, 5, 7, 40]) block.write(page * PAGE_SIZE, Uint8Array.of(page));
+  const packet = writer(block).pages(0, Uint32Array.of(3, 4, 5, 6, 7, 40), 6);
+  const table = bytesOf(packet).subarray(RAM_PACKET_OFFSET.TABLE);
+  const pages = Array.from({ length: 7 }, (_, index) => Number(table.readBigUInt64BE(index * 8)) / PAGE_SIZE);
+  expect(pages).toEqual([3, 4, 5, 40, 7, 6, 0]);
+  expect(Array.from({ length: packet.entryCount }, (_, index) => packet.view(index).length / PAGE_SIZE)).toEqual([
+    1344 / PAGE_SIZE,
+    3,
+    1,
+    1,
+  ]);
+});

@@ -47,7 +47,7 @@ const OWNERS: Readonly<Record<string, string>> = {
   'buffer-layout': 'wire/struct.ts',
   pino: 'base/log.ts',
   piscina: 'threads/job-pool.ts',
-  minizlib: 'migration/multifd/compression.ts',
+  minizlib: 'migration/multifd/stream-compression.ts',
   commander: 'cli/program.ts',
   'node:worker_threads': 'threads/',
   vitest: 'kit/vitest.ts',

@@ -68,6 +68,7 @@ export class ChannelThreads implements AsyncDisposable {
       name: `${end} ${this.#started}`,
       url: workerUrl(end),
       data: undefined,
+      smallHeap: true,
       onEvent: (event) => this.#listeners.get(worker)?.(event),
     });
     return worker;

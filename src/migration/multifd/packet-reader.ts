@@ -21,7 +21,7 @@ import {
   RAM_PACKET_REST,
 } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
-import { type MultifdMethod, type PageDecompressor, pageDecompressor } from './compression.ts';
+import type { MultifdMethod, PageDecompressor } from './compression.ts';
 import { PacketTable } from './packet-table.ts';
 import { type StatePacket, StatePacketReader, type StateTarget } from './state-packet-reader.ts';
 
@@ -69,12 +69,14 @@ export class PacketReader {
     name: string;
     windows: readonly RamWindow[];
     method: MultifdMethod;
+    /** Of the method; undefined when pages come as they are. */
+    decompressor: PageDecompressor | undefined;
     targets: readonly StateTarget[];
   }) {
     this.#section = options.name;
     this.#windows = new Map(options.windows.map((window) => [window.name, window]));
     this.#method = MULTIFD_METHOD[options.method];
-    this.#decompressor = pageDecompressor(options.method);
+    this.#decompressor = options.decompressor;
     this.#state = new StatePacketReader(options.targets);
   }
 

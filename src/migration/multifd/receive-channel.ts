@@ -12,7 +12,7 @@ import { Rendezvous, type RendezvousShare } from '../../threads/rendezvous.ts';
 import type { Segments } from '../../threads/segments.ts';
 import { Tally } from '../../threads/tally.ts';
 import type { ByteSource } from '../transport/channel.ts';
-import type { MultifdMethod } from './compression.ts';
+import { type MultifdMethod, type PageDecompressor, pageDecompressor } from './compression.ts';
 import { PacketReader, type PacketStep, type PacketSteps } from './packet-reader.ts';
 import type { StatePacket, StateTarget } from './state-packet-reader.ts';
 
@@ -45,10 +45,14 @@ class ReceiveChannel {
   readonly #tally: Tally;
   #rest: Uint8Array;
 
-  constructor(data: ReceiveChannelData) {
+  static async create(data: ReceiveChannelData): Promise<ReceiveChannel> {
+    return new ReceiveChannel(data, await pageDecompressor(data.method));
+  }
+
+  private constructor(data: ReceiveChannelData, decompressor: PageDecompressor | undefined) {
     const windows = data.blocks.map((share) => new RamWindow(share));
     const { name, method, targets } = data;
-    this.steps = new PacketReader({ name, windows, method, targets }).steps();
+    this.steps = new PacketReader({ name, windows, method, decompressor, targets }).steps();
     this.rendezvous = new Rendezvous(data.rendezvous);
     this.allowance = new Allowance(data.allowance);
     this.#tally = new Tally(data.tally);
@@ -78,11 +82,11 @@ class ReceiveChannel {
  * Receives until the connection ends between two packets, blocking this thread; `onState` gets packets of device state. Throws
  * `stream/…` and `transport/closed`.
  */
-export function receiveBlocking(
+export async function receiveBlocking(
   data: ReceiveChannelData & { readonly fd: number },
   onState: (packet: StatePacket) => void,
-): void {
-  const channel = new ReceiveChannel(data);
+): Promise<void> {
+  const channel = await ReceiveChannel.create(data);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(answer(step.value));
   channel.rendezvous.leave(data.index);
@@ -112,7 +116,7 @@ export async function receiveInTurns(
   source: ByteSource,
   onState: (packet: StatePacket) => void,
 ): Promise<void> {
-  const channel = new ReceiveChannel(data);
+  const channel = await ReceiveChannel.create(data);
   const surplus = new SmallReads(source);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(await answer(step.value));

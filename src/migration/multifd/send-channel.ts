@@ -12,7 +12,7 @@ import { Segments } from '../../threads/segments.ts';
 import { Tally } from '../../threads/tally.ts';
 import { MULTIFD_HELLO } from '../../wire/multifd.ts';
 import type { ByteSink } from '../transport/channel.ts';
-import { type MultifdMethod, pageCompressor } from './compression.ts';
+import { type MultifdMethod, type PageCompressor, pageCompressor } from './compression.ts';
 import { PacketWriter } from './packet-writer.ts';
 import { StateSlots, type StateSlotsShare } from './state-slots.ts';
 
@@ -60,13 +60,17 @@ class SendChannel {
   /** Since the last SYNC. */
   #hasData = false;
 
-  constructor(data: SendChannelData) {
+  static async create(data: SendChannelData): Promise<SendChannel> {
+    return new SendChannel(data, await pageCompressor(data.method, data.level));
+  }
+
+  private constructor(data: SendChannelData, compressor: PageCompressor) {
     this.lane = new LaneReader(data.lane);
     this.#tally = new Tally(data.tally);
     this.#slots = new StateSlots(data.slots);
     this.#packets = new PacketWriter({
       windows: data.blocks.map((share) => new RamWindow(share)),
-      compressor: pageCompressor(data.method, data.level),
+      compressor,
       detectZero: data.detectZero,
       oldLayout: data.oldLayout,
       numbers: new Tally(data.numbers),
@@ -104,8 +108,8 @@ class SendChannel {
 }
 
 /** Sends until the lane is closed, blocking this thread. Throws `transport/closed`. */
-export function sendBlocking(data: SendChannelData & { readonly fd: number }): void {
-  const channel = new SendChannel(data);
+export async function sendBlocking(data: SendChannelData & { readonly fd: number }): Promise<void> {
+  const channel = await SendChannel.create(data);
   let sent: number = MULTIFD_HELLO.size;
   for (;;) {
     const entry = channel.lane.take();
@@ -120,7 +124,7 @@ export function sendBlocking(data: SendChannelData & { readonly fd: number }): v
 
 /** As `sendBlocking`, over a channel of this thread. */
 export async function sendInTurns(data: SendChannelData, sink: ByteSink): Promise<void> {
-  const channel = new SendChannel(data);
+  const channel = await SendChannel.create(data);
   for (;;) {
     const entry = await channel.lane.takeLater();
     if (entry === undefined) return;

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { RamBlock } from '../../../src/hw/ram.ts';
 import { RamWindow } from '../../../src/hw/ram-window.ts';
 import { ChannelThreads } from '../../../src/migration/multifd/channel-threads.ts';
-import { type MultifdMethod, pageCompressor } from '../../../src/migration/multifd/compression.ts';
+import { type MultifdMethod, type PageCompressor, pageCompressor } from '../../../src/migration/multifd/compression.ts';
 import { MultifdRamSaver, type PageChannels } from '../../../src/migration/multifd/multifd-save.ts';
 import { PacketWriter } from '../../../src/migration/multifd/packet-writer.ts';
 import { ReceivingChannels } from '../../../src/migration/multifd/receiving-channels.ts';
@@ -51,16 +51,21 @@ class RecordedChannels implements PageChannels {
   #normalPages = 0;
   #zeroPages = 0;
 
-  constructor(blocks: readonly RamBlock[], setting: Setting, below: (limit: number) => number) {
+  constructor(
+    blocks: readonly RamBlock[],
+    setting: Setting,
+    compressors: readonly PageCompressor[],
+    below: (limit: number) => number,
+  ) {
     const numbers = new Tally(1);
-    this.pieces = Array.from({ length: setting.channels }, () => []);
+    this.pieces = compressors.map(() => []);
     this.#lanes = this.pieces.map(() => []);
     this.#below = below;
-    this.#writers = this.pieces.map(
-      () =>
+    this.#writers = compressors.map(
+      (compressor) =>
         new PacketWriter({
           windows: blocks.map((block) => new RamWindow(block.share)),
-          compressor: pageCompressor(setting.method, 1),
+          compressor,
           detectZero: setting.detection === 'multifd',
           oldLayout: setting.flushEachSection,
           numbers,
@@ -138,7 +143,10 @@ async function send(
   seed: number,
 ): Promise<{ main: Buffer[]; channels: Buffer[] }> {
   const below = seeded(seed);
-  const channels = new RecordedChannels(blocks, setting, below);
+  const compressors = await Promise.all(
+    Array.from({ length: setting.channels }, () => pageCompressor(setting.method, 1)),
+  );
+  const channels = new RecordedChannels(blocks, setting, compressors, below);
   const sink = new MemorySink();
   const saver = new MultifdRamSaver({
     blocks,

@@ -12,6 +12,8 @@ import { PAGE_SIZE } from '../../../src/wire/ram.ts';
 import { packetsOf, recordedMultifd } from '../../support/multifd-streams.ts';
 import { recordedStream } from '../../support/recorded-stream.ts';
 
+const UNCOMPRESSED = await pageCompressor('none', 0);
+
 function bytesOf(packet: Segments): Buffer {
   return Buffer.concat(Array.from({ length: packet.entryCount }, (_, index) => packet.view(index)));
 }
@@ -28,7 +30,7 @@ function writer(block: RamBlock, options: { detectZero?: boolean; oldLayout?: bo
   const windows = [new RamWindow(block.share)];
   return new PacketWriter({
     windows,
-    compressor: pageCompressor('none', 0),
+    compressor: UNCOMPRESSED,
     detectZero,
     oldLayout,
     numbers: new Tally(1),

@@ -17,7 +17,13 @@ const STATE = Buffer.from('c0ffee', 'hex');
 /** What a channel reads from these bytes. `room` counts how often it may take a packet. */
 function read(bytes: Uint8Array, room = 100): StatePacket[] {
   const packets: StatePacket[] = [];
-  const steps = new PacketReader({ name: 'multifd channel 1', windows: [], method: 'none', targets: TARGETS }).steps();
+  const steps = new PacketReader({
+    name: 'multifd channel 1',
+    windows: [],
+    method: 'none',
+    decompressor: undefined,
+    targets: TARGETS,
+  }).steps();
   let rest = bytes;
   let left = room;
   let step = steps.next();

@@ -24,6 +24,8 @@ interface Monitor {
   readonly endpoint: SocketEndpoint | undefined;
   /** Resolves when the first client is there. */
   readonly firstClient: Promise<void>;
+  /** From now on clients are greeted; until then they wait. */
+  serve(): void;
   close(): Promise<void>;
 }
 
@@ -32,7 +34,8 @@ export class QmpServer implements AsyncDisposable {
   readonly #monitors: Monitor[] = [];
 
   /**
-   * Opens the monitors in their order. One with `wait=on` holds up the next until its first client is there.
+   * Opens the monitors in their order. One with `wait=on` holds up the next until its first client is there. Of the
+   * others none greets anybody before all are open: who has been greeted by one can connect to all, as in QEMU.
    * Throws `transport/listen`, `transport/connect` or the signal's reason; the monitors opened before are closed then.
    */
   static async start(config: QmpServerConfig): Promise<QmpServer> {
@@ -47,8 +50,11 @@ export class QmpServer implements AsyncDisposable {
       for (const options of config.monitors) {
         const monitor = await openMonitor(options, shared);
         server.#monitors.push(monitor);
-        if (options.kind === 'server' && options.wait) await orAborted(monitor.firstClient, config.signal);
+        if (options.kind !== 'server' || !options.wait) continue;
+        monitor.serve();
+        await orAborted(monitor.firstClient, config.signal);
       }
+      for (const monitor of server.#monitors) monitor.serve();
     } catch (error) {
       await server[Symbol.asyncDispose]();
       throw error;
@@ -74,7 +80,7 @@ async function openMonitor(monitor: MonitorConfig, shared: ConnectionConfig): Pr
 
 function openStdio(shared: ConnectionConfig): Monitor {
   const connection = new QmpConnection({ input: process.stdin, output: process.stdout, endOutput: false }, shared);
-  return { endpoint: undefined, firstClient: Promise.resolve(), close: () => connection.finish() };
+  return { endpoint: undefined, firstClient: Promise.resolve(), serve: () => {}, close: () => connection.finish() };
 }
 
 async function openClient(endpoint: SocketEndpoint, shared: ConnectionConfig): Promise<Monitor> {
@@ -86,7 +92,7 @@ async function openClient(endpoint: SocketEndpoint, shared: ConnectionConfig): P
     );
   });
   const connection = new QmpConnection({ input: socket, output: socket, endOutput: true }, shared);
-  return { endpoint: undefined, firstClient: Promise.resolve(), close: () => connection.finish() };
+  return { endpoint: undefined, firstClient: Promise.resolve(), serve: () => {}, close: () => connection.finish() };
 }
 
 /** A socket that listens, the client it serves, and those who wait. */
@@ -96,6 +102,7 @@ class ListeningMonitor implements Monitor {
   readonly #waiting: Socket[] = [];
   readonly #firstClient = Promise.withResolvers<void>();
   #current: QmpConnection | undefined;
+  #isServing = false;
   #closing = false;
   endpoint: SocketEndpoint;
 
@@ -127,6 +134,11 @@ class ListeningMonitor implements Monitor {
     return this.#firstClient.promise;
   }
 
+  serve(): void {
+    this.#isServing = true;
+    this.#serveNext();
+  }
+
   async close(): Promise<void> {
     this.#closing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -151,7 +163,7 @@ class ListeningMonitor implements Monitor {
   }
 
   #serveNext(): void {
-    if (this.#current !== undefined || this.#closing) return;
+    if (!this.#isServing || this.#current !== undefined || this.#closing) return;
     const socket = this.#waiting.shift();
     if (socket === undefined) return;
     const connection = new QmpConnection({ input: socket, output: socket, endOutput: true }, this.#shared);

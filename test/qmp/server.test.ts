@@ -186,6 +186,22 @@ describe('opening and closing', () => {
     expect(await client.next()).toMatchObject({ QMP: {} });
   });
 
+  test('nobody is greeted before all monitors are open', async () => {
+    await using dir = await tempDir();
+    const [first, last] = [{ path: dir.file('first') }, { path: dir.file('last') }];
+    const starting = serve([
+      { kind: 'server', endpoint: first, wait: false },
+      { kind: 'server', endpoint: last, wait: true },
+    ]);
+    while (!(await readdir(dir.path)).includes('last'));
+    await using early = await LineClient.connect(first);
+    for (let turns = 0; turns < 100; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(early.unread).toBe(0);
+    await using _late = await LineClient.connect(last);
+    await using _setup = await starting;
+    expect(await early.next()).toMatchObject({ QMP: {} });
+  });
+
   test('a signal ends the waiting, and nothing listens any more', async () => {
     await using dir = await tempDir();
     const path = dir.file('qmp');

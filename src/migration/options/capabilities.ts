@@ -285,6 +285,12 @@ export interface CapabilityContext {
   readonly backgroundSnapshotProblem: 'kernel' | 'memory' | undefined;
 }
 
+/** What some rules depend on besides the machine: the parameters in force, and the legacy capability `compress`. */
+interface CapabilityRuleContext extends CapabilityContext {
+  readonly parameters: { readonly 'multifd-compression': string; readonly 'tls-creds': string };
+  readonly isCompressOn?: boolean;
+}
+
 /** A machine at rest with no outgoing or incoming migration, on a host without a KVM dirty ring. */
 export const IDLE_CONTEXT: CapabilityContext = {
   outgoingStatus: 'none',
@@ -296,64 +302,59 @@ export const IDLE_CONTEXT: CapabilityContext = {
   backgroundSnapshotProblem: undefined,
 };
 
-/** The capabilities before and after, and the parameters some rules depend on. */
-export interface CapabilityChange {
-  readonly old: CapabilitySet;
-  readonly next: CapabilitySet;
-  readonly parameters: { readonly 'multifd-compression': string; readonly 'tls-creds': string };
-  /** The legacy capability `compress`, which is a property here. */
-  readonly isCompressOn?: boolean;
-}
-
 /** What QEMU says wherever zero copy would meet compression, TLS, xbzrle or a single connection. */
 export const ZERO_COPY_CONFLICT = 'Zero copy only available for non-compressed non-TLS multifd migration';
 
-type Rule = (change: CapabilityChange, context: CapabilityContext) => string | false;
+type Rule = (old: CapabilitySet, next: CapabilitySet, context: CapabilityRuleContext) => string | false;
 
 /** The rows of §8.1 in their order; each gives the refusal's text, or false. */
 const RULES: readonly Rule[] = [
-  (_, context) => isRunning(context.outgoingStatus) && "There's a migration process in progress",
-  ({ next }, context) => next['x-colo'] && !context.replication && 'x-colo needs block replication, which is not there',
-  ({ old, next }, { runState, postcopyProblem }) =>
+  (_, __, context) => isRunning(context.outgoingStatus) && "There's a migration process in progress",
+  (_, next, context) => next['x-colo'] && !context.replication && 'x-colo needs block replication, which is not there',
+  (old, next, { runState, postcopyProblem }) =>
     next['postcopy-ram'] &&
     !old['postcopy-ram'] &&
     runState === 'inmigrate' &&
     postcopyProblem !== undefined &&
     `Postcopy is not supported: ${postcopyProblem}`,
-  ({ next }) => next['postcopy-ram'] && next['x-ignore-shared'] && 'Postcopy is not compatible with ignore-shared',
-  ({ next }) => next['postcopy-ram'] && next.multifd && 'Postcopy is not yet compatible with multifd',
+  (_, next) => next['postcopy-ram'] && next['x-ignore-shared'] && 'Postcopy is not compatible with ignore-shared',
+  (_, next) => next['postcopy-ram'] && next.multifd && 'Postcopy is not yet compatible with multifd',
   snapshotRule,
   zeroCopyRule,
-  ({ next }) => next['postcopy-preempt'] && !next['postcopy-ram'] && 'Postcopy preempt requires postcopy-ram',
-  (change, context) =>
-    tooLate('postcopy-preempt', change, context) && 'Postcopy preempt must be set before incoming starts',
-  (change, context) => tooLate('multifd', change, context) && 'Multifd must be set before incoming starts',
-  ({ next }) =>
+  (_, next) => next['postcopy-preempt'] && !next['postcopy-ram'] && 'Postcopy preempt requires postcopy-ram',
+  (old, next, context) =>
+    tooLate('postcopy-preempt', old, next, context) && 'Postcopy preempt must be set before incoming starts',
+  (old, next, context) => tooLate('multifd', old, next, context) && 'Multifd must be set before incoming starts',
+  (_, next) =>
     next['switchover-ack'] && !next['return-path'] && "Capability 'switchover-ack' requires capability 'return-path'",
-  ({ next }) =>
+  (_, next) =>
     next['dirty-limit'] &&
     next['auto-converge'] &&
     'dirty-limit conflicts with auto-converge either of then available currently',
-  ({ next }, context) =>
+  (_, next, context) =>
     next['dirty-limit'] &&
     !context.kvmDirtyRing &&
     "dirty-limit requires KVM with accelerator property 'dirty-ring-size' set",
-  ({ next }) => next.multifd && next.xbzrle && 'Multifd is not compatible with xbzrle',
-  ({ next }) => next['mapped-ram'] && next.xbzrle && 'Mapped-ram migration is incompatible with xbzrle',
+  (_, next) => next.multifd && next.xbzrle && 'Multifd is not compatible with xbzrle',
+  (_, next) => next['mapped-ram'] && next.xbzrle && 'Mapped-ram migration is incompatible with xbzrle',
   compressRule,
-  ({ next }) => next['mapped-ram'] && next['postcopy-ram'] && 'Mapped-ram migration is incompatible with postcopy',
+  (_, next) => next['mapped-ram'] && next['postcopy-ram'] && 'Mapped-ram migration is incompatible with postcopy',
 ];
 
-/** The error of the first rule of §8.1 that the change breaks, or undefined when QEMU would accept it. */
-export function capsCheck(change: CapabilityChange, context: CapabilityContext): HarnessError | undefined {
+/** The error of the first rule of §8.1 that going from `old` to `next` breaks, or undefined when QEMU would accept it. */
+export function capsCheck(
+  old: CapabilitySet,
+  next: CapabilitySet,
+  context: CapabilityRuleContext,
+): HarnessError | undefined {
   for (const rule of RULES) {
-    const text = rule(change, context);
+    const text = rule(old, next, context);
     if (text !== false) return new HarnessError('qmp/generic', { text });
   }
   return undefined;
 }
 
-function snapshotRule({ next }: CapabilityChange, context: CapabilityContext): string | false {
+function snapshotRule(_: CapabilitySet, next: CapabilitySet, context: CapabilityContext): string | false {
   if (!next['background-snapshot']) return false;
   if (context.backgroundSnapshotProblem === 'kernel') return 'Background-snapshot is not supported by host kernel';
   if (context.backgroundSnapshotProblem === 'memory') {
@@ -364,8 +365,8 @@ function snapshotRule({ next }: CapabilityChange, context: CapabilityContext): s
 }
 
 /** What QEMU up to 9.0 did not combine with `compress`. */
-function compressRule({ next, isCompressOn = false }: CapabilityChange): string | false {
-  if (!isCompressOn) return false;
+function compressRule(_: CapabilitySet, next: CapabilitySet, context: CapabilityRuleContext): string | false {
+  if (context.isCompressOn !== true) return false;
   const others = [
     'multifd',
     'xbzrle',
@@ -378,12 +379,12 @@ function compressRule({ next, isCompressOn = false }: CapabilityChange): string 
   return conflict !== undefined && `compress is not compatible with ${conflict}`;
 }
 
-function zeroCopyRule({ next, parameters }: CapabilityChange): string | false {
+function zeroCopyRule(_: CapabilitySet, next: CapabilitySet, { parameters }: CapabilityRuleContext): string | false {
   const plain = parameters['multifd-compression'] === 'none' && parameters['tls-creds'] === '';
   return next['zero-copy-send'] && !(next.multifd && !next.xbzrle && plain) && ZERO_COPY_CONFLICT;
 }
 
 /** The listener was opened without the capability, so its connections cannot be told apart any more. */
-function tooLate(name: CapabilityName, { old, next }: CapabilityChange, context: CapabilityContext): boolean {
+function tooLate(name: CapabilityName, old: CapabilitySet, next: CapabilitySet, context: CapabilityContext): boolean {
   return next[name] && !old[name] && context.incomingStarted;
 }

@@ -141,7 +141,7 @@ export class MigrationOptions {
   /** Sets a subset, all or nothing. Members that are undefined are left out; plain integers will do for bigints. */
   setParameters(values: Readonly<Record<string, unknown>>): void {
     const parameters = withParameters(this.#state.parameters, values);
-    obeyParameterRules({ ...this.#state, parameters });
+    obeyParameterRules(this.#state.parameters, { ...this.#state, parameters });
     refuseParametersWithoutDataPath(parameters);
     this.#state = { ...this.#state, parameters };
   }
@@ -160,7 +160,7 @@ export class MigrationOptions {
     for (const { name, text } of globals) next = withGlobal(next, name, text);
     const problem = propertyProblem(next.properties);
     if (problem !== undefined) throw new HarnessError('qmp/generic', { text: problem });
-    obeyParameterRules(next);
+    obeyParameterRules(this.#state.parameters, next);
     this.#obeyCapabilityRules(next, context);
     refuseParametersWithoutDataPath(next.parameters);
     refuseCapabilitiesWithoutDataPath(next.capabilities);
@@ -246,10 +246,8 @@ export class MigrationOptions {
   #obeyCapabilityRules({ capabilities: next, parameters, properties }: OptionsState, context: CapabilityContext): void {
     // QEMU warns on every set that leaves it on while none is running, also when a later rule refuses the set.
     if (next['zero-blocks'] && !isRunning(context.outgoingStatus)) this.#warn('zero-blocks capability is deprecated');
-    const refusal = capsCheck(
-      { old: this.#state.capabilities, next, parameters, isCompressOn: properties['x-compress'] },
-      context,
-    );
+    const { capabilities: old } = this.#state;
+    const refusal = capsCheck(old, next, { ...context, parameters, isCompressOn: properties['x-compress'] });
     if (refusal !== undefined) throw refusal;
   }
 }
@@ -285,8 +283,8 @@ function withGlobal(state: OptionsState, name: string, text: string): OptionsSta
   }
 }
 
-function obeyParameterRules(state: OptionsState): void {
-  const refusal = paramsCheck({ next: state.parameters, capabilities: state.capabilities });
+function obeyParameterRules(old: ParameterValues, { parameters, capabilities }: OptionsState): void {
+  const refusal = paramsCheck(old, parameters, { capabilities });
   if (refusal !== undefined) throw refusal;
 }
 

@@ -56,14 +56,8 @@ function check(
   context: CapabilityContext = IDLE_CONTEXT,
   change: { readonly old?: readonly CapabilityName[]; readonly parameters?: Partial<ParameterValues> } = {},
 ): HarnessError | undefined {
-  return capsCheck(
-    {
-      old: capabilities(...(change.old ?? [])),
-      next: capabilities(...names),
-      parameters: { ...INITIAL_PARAMETERS, ...change.parameters },
-    },
-    context,
-  );
+  const parameters = { ...INITIAL_PARAMETERS, ...change.parameters };
+  return capsCheck(capabilities(...(change.old ?? [])), capabilities(...names), { ...context, parameters });
 }
 
 describe.each(Object.entries(CONTEXTS))('a real QEMU judged the same: %s', (group, context) => {
@@ -102,7 +96,7 @@ class PureOptions {
 
   #setParameters(value: JsonValue): void {
     const next = { ...this.#parameters, ...parametersKind.parse(value, '') } as ParameterValues;
-    const refusal = paramsCheck({ next, capabilities: this.#capabilities });
+    const refusal = paramsCheck(this.#parameters, next, { capabilities: this.#capabilities });
     if (refusal !== undefined) throw refusal;
     this.#parameters = next;
   }
@@ -110,7 +104,7 @@ class PureOptions {
   #setCapabilities(value: JsonValue): void {
     const list = struct({ capabilities: required(capabilitiesKind) }).parse(value, '').capabilities;
     const next = { ...this.#capabilities, ...Object.fromEntries(list.map((c) => [c.capability, c.state])) };
-    const refusal = capsCheck({ old: this.#capabilities, next, parameters: this.#parameters }, this.#context);
+    const refusal = capsCheck(this.#capabilities, next, { ...this.#context, parameters: this.#parameters });
     if (refusal !== undefined) throw refusal;
     this.#capabilities = next;
   }

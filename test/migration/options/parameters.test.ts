@@ -38,7 +38,7 @@ function on(...names: CapabilityName[]): CapabilitySet {
 function set(current: ParameterValues, changes: JsonValue, capabilities = on()): ParameterValues | string {
   try {
     const next = { ...current, ...parametersKind.parse(changes, '') } as ParameterValues;
-    return paramsCheck({ next, capabilities })?.message ?? next;
+    return paramsCheck(current, next, { capabilities })?.message ?? next;
   } catch (error) {
     if (!isHarnessError(error, 'qmp/generic')) throw error;
     return error.message;

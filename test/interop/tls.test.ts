@@ -3,57 +3,29 @@
  * and unix, one connection and multifd; who must not get in does not; and nothing legible is on the wire.
  */
 
-import { once } from 'node:events';
-import net from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Peer, PeerKind } from '../support/peer.ts';
 import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
 import { type RandomFile, writeRandomFile } from '../support/random-file.ts';
+import { RecordingProxy, tlsRecords } from '../support/recording-proxy.ts';
 import { startPeer } from '../support/switchover-vm.ts';
 import { type TempDir, tempDir } from '../support/temp.ts';
 import { CLIENT_NAME, makeTlsCredentials, SERVER_NAME, type TlsCredentials } from '../support/tls-credentials.ts';
 
 const MEMORY_MIB = 16;
 const MEMORY = `${MEMORY_MIB}M`;
+/** What every stream has in clear: the magic, names of block and sections, the description, multifd's magic. */
+const LEGIBLE = ['QEVM', 'globalstate', 'vmsd_name', '\x11\x22\x33\x44\x00\x00\x00\x01'];
+/** No handshake here is as long. */
+const HANDSHAKE_BYTES = 8192;
 
-/** Records what passes between a source and a destination's unix socket. */
-class RecordingProxy implements AsyncDisposable {
-  readonly path: string;
-  readonly #server: net.Server;
-  readonly #chunks: Buffer[] = [];
-  connections = 0;
-
-  static async start(path: string, target: string): Promise<RecordingProxy> {
-    const proxy = new RecordingProxy(path, target);
-    proxy.#server.listen(path);
-    await once(proxy.#server, 'listening');
-    return proxy;
-  }
-
-  private constructor(path: string, target: string) {
-    this.path = path;
-    this.#server = net.createServer({ allowHalfOpen: true }, (from) => {
-      this.connections += 1;
-      const to = net.connect({ path: target, allowHalfOpen: true });
-      for (const [one, other] of [
-        [from, to],
-        [to, from],
-      ] as const) {
-        one.on('data', (chunk: Buffer) => this.#chunks.push(chunk));
-        one.on('error', () => other.destroy());
-        one.pipe(other);
-      }
-    });
-  }
-
-  get bytes(): Buffer {
-    return Buffer.concat(this.#chunks);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.close();
-  }
+interface Way {
+  readonly transport: 'tcp' | 'unix';
+  readonly multifd: boolean;
 }
+const WAYS: readonly Way[] = (['unix', 'tcp'] as const).flatMap((transport) =>
+  [false, true].map((multifd) => ({ transport, multifd })),
+);
 
 interface Side {
   readonly kind: PeerKind;
@@ -108,50 +80,70 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
     return { destination, uri: `tcp:127.0.0.1:${address?.port}` };
   }
 
+  function proxyTo(uri: string): Promise<RecordingProxy> {
+    if (uri.startsWith('unix:')) {
+      const path = uri.slice('unix:'.length);
+      return RecordingProxy.start({ path: `${path}p` }, { path });
+    }
+    return RecordingProxy.start('tcp', { host: '127.0.0.1', port: Number(uri.slice('tcp:127.0.0.1:'.length)) });
+  }
+
   describe.for<{ from: PeerKind; to: PeerKind }>([
     { from: 'switchover', to: 'switchover' },
     { from: 'switchover', to: 'qemu' },
     { from: 'qemu', to: 'switchover' },
   ])('$from → $to', ({ from, to }) => {
-    test.for<{ by: 'certificates' | 'shared keys'; transport: 'tcp' | 'unix'; multifd: boolean }>([
-      { by: 'certificates', transport: 'unix', multifd: false },
-      { by: 'certificates', transport: 'tcp', multifd: false },
-      { by: 'shared keys', transport: 'unix', multifd: false },
-      { by: 'shared keys', transport: 'tcp', multifd: false },
-      { by: 'certificates', transport: 'unix', multifd: true },
-      { by: 'shared keys', transport: 'tcp', multifd: true },
-    ])('$by over $transport, multifd $multifd', async ({ by, transport, multifd }) => {
-      const capabilities = { multifd, 'return-path': true };
-      const [client, server] =
-        by === 'certificates' ? [x509('client'), x509('server')] : [psk('client'), psk('server')];
+    test.for(WAYS.flatMap((way) => (['certificates', 'shared keys'] as const).map((by) => ({ ...way, by }))))(
+      '$by over $transport, multifd $multifd: all arrives, and nothing is legible on the wire',
+      async ({ by, transport, multifd }) => {
+        const capabilities = { multifd, 'return-path': true };
+        const isByKey = by === 'shared keys';
+        const [client, server] = isByKey ? [psk('client'), psk('server')] : [x509('client'), x509('server')];
+        // The URI's host is in the server's certificate as well.
+        const parameters = isByKey || transport === 'tcp' ? withTls : withHost;
+        const { destination, uri } = await waiting(
+          { kind: to, objects: [server], parameters: withTls, capabilities },
+          transport,
+        );
+        await using _ = destination;
+        await using proxy = await proxyTo(uri);
+        await using source = await start({ kind: from, objects: [client], parameters, capabilities }, { load: true });
+        await source.qmp.execute('migrate', { uri: proxy.uri });
+        await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
+        expect(await destination.ramSha256()).toBe(content.sha256);
+        expect(proxy.connections).toBe(multifd ? 3 : 1);
+        const records = proxy.flows.map(tlsRecords);
+        for (const { handshakeBytes } of records) expect(handshakeBytes).toBeLessThan(HANDSHAKE_BYTES);
+        const encryptedBytes = records.reduce((sum, record) => sum + record.encryptedBytes, 0);
+        expect(encryptedBytes).toBeGreaterThan(MEMORY_MIB << 19); // some of its pages are zero
+        for (const flow of proxy.flows) for (const text of LEGIBLE) expect(flow.indexOf(text, 0, 'latin1')).toBe(-1);
+      },
+    );
+
+    test.for(WAYS)('authz-simple lets in whom it names, over $transport, multifd $multifd', async (way) => {
+      const { transport, multifd } = way;
+      const capabilities = { multifd };
+      const authz = `authz-simple,id=z,identity=${CLIENT_NAME.replaceAll(',', ',,')}`;
       const { destination, uri } = await waiting(
-        { kind: to, objects: [server], parameters: withTls, capabilities },
+        { kind: to, objects: [x509('server'), authz], parameters: { ...withTls, 'tls-authz': 'z' }, capabilities },
         transport,
       );
       await using _ = destination;
-      await using source = await start(
-        { kind: from, objects: [client], parameters: by === 'certificates' ? withHost : withTls, capabilities },
-        { load: true },
-      );
-      await source.qmp.execute('migrate', { uri });
-      await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
-      expect(await destination.ramSha256()).toBe(content.sha256);
-    });
-
-    test('authz-simple lets in whom it names', async () => {
-      const authz = `authz-simple,id=z,identity=${CLIENT_NAME.replaceAll(',', ',,')}`;
-      const { destination, uri } = await waiting(
-        { kind: to, objects: [x509('server'), authz], parameters: { ...withTls, 'tls-authz': 'z' } },
-        'unix',
-      );
-      await using _ = destination;
-      await using source = await start({ kind: from, objects: [x509('client')], parameters: withHost }, { load: true });
+      const side = { kind: from, objects: [x509('client')], parameters: withHost, capabilities };
+      await using source = await start(side, { load: true });
       await source.qmp.execute('migrate', { uri });
       await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
     });
 
     /** `says` is what our source answers; a QEMU's are its own. */
-    test.for<{ what: string; client: () => string; parameters?: object; authz?: string; says: RegExp }>([
+    const strangers: readonly {
+      what: string;
+      client: () => string;
+      server?: () => string;
+      parameters?: object;
+      authz?: string;
+      says: RegExp;
+    }[] = [
       {
         what: 'another host name',
         client: () => x509('client'),
@@ -186,49 +178,49 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
         client: () => x509('server'),
         says: /^Expected TLS credentials for a client endpoint$/,
       },
-    ])('$what: nobody gets in, and the next one does', async ({ client, parameters, authz, says }) => {
-      const objects = [x509('server'), ...(authz === undefined ? [] : [`authz-simple,id=z,identity=${authz}`])];
-      const admission = authz === undefined ? withTls : { ...withTls, 'tls-authz': 'z' };
-      const { destination, uri } = await waiting({ kind: to, objects, parameters: admission }, 'unix');
-      await using _ = destination;
-      await using source = await start(
-        { kind: from, objects: [client()], parameters: { ...withHost, ...parameters } },
-        { load: true },
-      );
-      await source.qmp.execute('migrate', { uri });
-      const { 'error-desc': error } = await source.waitStatus('failed');
-      if (from === 'switchover') expect(error).toMatch(says);
-      const { status } = await destination.waitStatus(['setup', 'failed']);
-      if (to !== 'switchover' || status !== 'setup') return; // a QEMU takes a broken handshake for a bad stream
-      await destination.qmp.execute('migrate-set-parameters', { 'tls-authz': '' });
-      await using friend = await start(
-        { kind: 'switchover', objects: [x509('client')], parameters: withHost },
-        { load: true },
-      );
-      await friend.qmp.execute('migrate', { uri });
-      await Promise.all([friend.waitStatus('completed'), destination.waitStatus('completed')]);
-      expect(await destination.ramSha256()).toBe(content.sha256);
-    });
-
-    test.for([false, true])('nothing legible is on the wire, multifd %s', async (multifd) => {
-      const capabilities = { multifd, 'return-path': true };
-      const { destination, uri } = await waiting(
-        { kind: to, objects: [x509('server')], parameters: withTls, capabilities },
-        'unix',
-      );
-      await using _ = destination;
-      await using proxy = await RecordingProxy.start(dir.file(`p${destination.pid}`), uri.slice('unix:'.length));
-      await using source = await start(
-        { kind: from, objects: [x509('client')], parameters: withHost, capabilities },
-        { load: true },
-      );
-      await source.qmp.execute('migrate', { uri: `unix:${proxy.path}` });
-      await Promise.all([source.waitStatus('completed'), destination.waitStatus('completed')]);
-      expect(proxy.connections).toBe(multifd ? 3 : 1);
-      expect(proxy.bytes.length).toBeGreaterThan(MEMORY_MIB << 19); // some of its pages are zero
-      // What every stream has in clear: the magic, names of block and sections, the description, multifd's magic.
-      for (const text of ['QEVM', 'globalstate', 'vmsd_name', '\x11\x22\x33\x44\x00\x00\x00\x01'])
-        expect(proxy.bytes.indexOf(text, 0, 'latin1')).toBe(-1);
-    });
+      {
+        what: 'another key',
+        client: () => psk('client', 'otherKey'),
+        server: () => psk('server'),
+        parameters: { 'tls-hostname': '' },
+        says: /closed|alert|decrypt|disconnected/,
+      },
+    ];
+    // Over tcp there is a host in the URI.
+    const attempts = WAYS.flatMap((way) => strangers.map((stranger) => ({ ...way, ...stranger }))).filter(
+      ({ what, transport }) => what !== 'no host name' || transport === 'unix',
+    );
+    test.for(attempts)(
+      '$what over $transport, multifd $multifd: nobody gets in, and the next one does',
+      async ({ transport, multifd, client, server = () => x509('server'), parameters, authz, says }) => {
+        const capabilities = { multifd };
+        const objects = [server(), ...(authz === undefined ? [] : [`authz-simple,id=z,identity=${authz}`])];
+        const admission = authz === undefined ? withTls : { ...withTls, 'tls-authz': 'z' };
+        const { destination, uri } = await waiting(
+          { kind: to, objects, parameters: admission, capabilities },
+          transport,
+        );
+        await using _ = destination;
+        await using source = await start(
+          { kind: from, objects: [client()], parameters: { ...withHost, ...parameters }, capabilities },
+          { load: true },
+        );
+        await source.qmp.execute('migrate', { uri });
+        const { 'error-desc': error } = await source.waitStatus('failed');
+        if (from === 'switchover') expect(error).toMatch(says);
+        const { status } = await destination.waitStatus(['setup', 'failed']);
+        if (to !== 'switchover' || status !== 'setup') return; // a QEMU takes a broken handshake for a bad stream
+        await destination.qmp.execute('migrate-set-parameters', { 'tls-authz': '' });
+        const isByKey = server().startsWith('tls-creds-psk');
+        const friendly = isByKey ? psk('client') : x509('client');
+        await using friend = await start(
+          { kind: 'switchover', objects: [friendly], parameters: isByKey ? withTls : withHost, capabilities },
+          { load: true },
+        );
+        await friend.qmp.execute('migrate', { uri });
+        await Promise.all([friend.waitStatus('completed'), destination.waitStatus('completed')]);
+        expect(await destination.ramSha256()).toBe(content.sha256);
+      },
+    );
   });
 });

@@ -29,6 +29,13 @@ const GATHER_BYTES = 262_144;
 /** OpenSSL's name for all ciphers with a shared key; those of TLS 1.3 take one as well. */
 const PSK_CIPHERS = 'PSK:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256';
 
+/**
+ * A TLS 1.3 server sends session tickets after the handshake, and Node cannot leave that out. A QEMU that migrates without a
+ * return path never reads them, and TCP answers a close with unread data by a reset that takes what was still on its way:
+ * the end of the stream. In TLS 1.2 tickets are part of the handshake.
+ */
+const TCP_OPTIONS: tls.TlsOptions = { maxVersion: 'TLSv1.2' };
+
 /** Connects and shakes hands. Rejects with the socket's own error, or with `transport/tls` once there was a connection. */
 export function connectTls(
   target: net.NetConnectOpts,
@@ -66,7 +73,11 @@ export function connectTls(
 /** Shakes hands on a socket that a server accepted with `pauseOnConnect`. Rejects with `transport/tls`. */
 export async function acceptTls(raw: net.Socket, uri: string, options: ServerTls): Promise<Channel> {
   // A server that never listens: it is what checks the client's certificate and keeps the deadline.
-  const server = tls.createServer({ ...serverOptions(options), handshakeTimeout: LIMITS.TLS_HANDSHAKE_MS });
+  const server = tls.createServer({
+    ...serverOptions(options),
+    ...(raw.remoteFamily === undefined ? {} : TCP_OPTIONS),
+    handshakeTimeout: LIMITS.TLS_HANDSHAKE_MS,
+  });
   const socket = await new Promise<tls.TLSSocket>((resolve, reject) => {
     server.once('secureConnection', resolve);
     server.once('tlsClientError', (error) => reject(handshakeFailed(uri, error)));

@@ -103,14 +103,18 @@ export const ERRORS = {
     'migration',
     (d) => `state of '${d.section}' cannot be saved, ${d.field}: expected ${d.expected}, got ${d.actual}`,
   ),
-  'transport/bad-uri': row<{ uri: string; why: string }>('usage', (d) => `bad migration URI '${d.uri}': ${d.why}`),
+  /** `why` is QEMU's sentence, which clients match on. */
+  'transport/bad-uri': row<{ uri: string; why: string }>('usage', (d) => d.why),
   'transport/unsupported': row<{ uri: string; why: string }>('migration', (d) => `cannot use '${d.uri}': ${d.why}`),
   'transport/connect': row<{ uri: string; why: string }>(
     'migration',
     (d) => `Failed to connect to '${d.uri}': ${d.why}`,
   ),
+  'transport/resolve': row<{ why: string }>('migration', (d) => d.why),
   'transport/listen': row<{ uri: string; why: string }>('migration', (d) => `Failed to listen on '${d.uri}': ${d.why}`),
-  'transport/open': row<{ uri: string; why: string }>('migration', (d) => `Failed to open '${d.uri}': ${d.why}`),
+  /** `why` is QEMU's sentence, with the path or the command. */
+  'transport/open': row<{ uri: string; why: string }>('migration', (d) => d.why),
+  'transport/exec': row<{ uri: string; why: string }>('migration', (d) => `the command of '${d.uri}' ${d.why}`),
   'transport/tls': row<{ uri: string; why: string }>('migration', (d) => d.why),
   'transport/closed': row<{ uri: string; at: number; why: string }>(
     'migration',

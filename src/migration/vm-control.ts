@@ -125,7 +125,16 @@ export interface MigrationChannel {
 
 /** The address union of a channel. */
 export type MigrationAddress =
-  | { readonly transport: 'socket'; readonly type: 'inet'; readonly host: string; readonly port: string }
+  | {
+      readonly transport: 'socket';
+      readonly type: 'inet';
+      readonly host: string;
+      readonly port: string;
+      readonly to?: number;
+      readonly ipv4?: boolean;
+      readonly ipv6?: boolean;
+      readonly keepAlive?: boolean;
+    }
   | { readonly transport: 'socket'; readonly type: 'unix'; readonly path: string }
   | { readonly transport: 'exec'; readonly args: readonly string[] }
   | { readonly transport: 'file'; readonly filename: string; readonly offset: number };

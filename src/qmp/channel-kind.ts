@@ -60,14 +60,8 @@ function toAddress(addr: KindValue<typeof addressKind>): MigrationAddress {
 
 function toSocket(addr: KindValue<typeof socketKind>): MigrationAddress {
   switch (addr.type) {
-    case 'inet': {
-      const uri = `tcp:${addr.host}:${addr.port}`;
-      if (addr.to !== undefined) throw unsupported(uri, "a range of ports ('to') is not implemented");
-      if (addr.ipv4 === false || addr.ipv6 === false)
-        throw unsupported(uri, 'restricting the IP version is not implemented');
-      if (addr.mptcp === true) throw unsupported(uri, 'multipath TCP is not implemented');
-      return { transport: 'socket', type: 'inet', host: addr.host, port: addr.port };
-    }
+    case 'inet':
+      return toInet(addr);
     case 'unix':
       if (addr.abstract === true) throw unsupported(`unix:${addr.path}`, 'abstract socket names are not implemented');
       return { transport: 'socket', type: 'unix', path: addr.path };
@@ -76,6 +70,20 @@ function toSocket(addr: KindValue<typeof socketKind>): MigrationAddress {
     case 'fd':
       throw new HarnessError('qmp/generic', { text: `File descriptor named '${addr.str}' has not been found` });
   }
+}
+
+/** `numeric` and `mptcp` are left to the system: addresses are tried as numbers first, and multipath falls back to TCP. */
+function toInet({ host, port, to, ipv4, ipv6, 'keep-alive': keepAlive }: KindValue<typeof inet>): MigrationAddress {
+  return {
+    transport: 'socket',
+    type: 'inet',
+    host,
+    port,
+    ...(to === undefined ? {} : { to }),
+    ...(ipv4 === undefined ? {} : { ipv4 }),
+    ...(ipv6 === undefined ? {} : { ipv6 }),
+    ...(keepAlive === undefined ? {} : { keepAlive }),
+  };
 }
 
 function unsupported(uri: string, why: string): HarnessError {

@@ -40,7 +40,7 @@ test.for<readonly [what: string, args: () => readonly string[], exit: number, sa
     /Failed to listen on 'unix:\/nope\/s': no directory '\/nope'$/,
   ],
   ['a path too long for a socket', () => [...INCOMING, `unix:${LONG}`], 4, /its path has more than 107 bytes$/],
-  ['a command that fails', () => [...INCOMING, 'exec:exit 3'], 1, /stream truncated at byte 0/],
+  ['a command that fails', () => [...INCOMING, 'exec:exit 3'], 1, /the command of 'exec:exit 3' exited with status 3/],
   [
     'a command that is not done',
     () => [...INCOMING, `exec:cat ${dir.file('noise')}`],
@@ -66,11 +66,11 @@ test('a pipe is read to its end', async () => {
 
 describe('a source whose stream goes where it cannot', () => {
   test.for<readonly [uri: string, says: RegExp]>([
-    ['file:/dev/full', /^Failed to open 'file:\/dev\/full'/],
-    ['file:/nope/x', /^Failed to open 'file:\/nope\/x': ENOENT/],
-    ['exec:cat > /dev/full', /^connection 'exec:cat > \/dev\/full' closed after \d+ bytes/],
-    ['exec:exit 3', /^connection 'exec:exit 3' closed after \d+ bytes/],
-    ['tcp:127.0.0.1:1', /ECONNREFUSED 127\.0\.0\.1:1$/],
+    ['file:/dev/full', /^Could not create '\/dev\/full': Invalid argument$/],
+    ['file:/nope/x', /^Could not create '\/nope\/x': No such file or directory$/],
+    ['exec:cat > /dev/full', /^the command of 'exec:cat > \/dev\/full' exited with status 1$/],
+    ['exec:exit 3', /^the command of 'exec:exit 3' exited with status 3$/],
+    ['tcp:127.0.0.1:1', /^Failed to connect to '127\.0\.0\.1:1': Connection refused$/],
     ['unix:/nope/x', /no directory '\/nope'$/],
     [`unix:${LONG}`, /its path has more than 107 bytes$/],
   ])('%s: says so, and the guest runs on', async ([uri, says]) => {

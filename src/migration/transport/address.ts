@@ -1,21 +1,17 @@
 /** Migration URIs and channel lists, parsed to one address type (spec/control.md §6). Pure. */
 
 import { HarnessError } from '../../base/errors.ts';
-import { parseSize } from '../../base/units.ts';
 import type { MigrationAddress, MigrationChannel } from '../vm-control.ts';
+import { parseTcp, type TcpAddress } from './tcp-address.ts';
 
-/** Where a migration stream goes to or comes from. Ports are strings as in QMP; `file` offsets are bytes. */
+/** Where a migration stream goes to or comes from; `file` offsets are bytes. */
 export type Address =
-  | {
-      readonly kind: 'tcp';
-      readonly host: string;
-      readonly port: number;
-      readonly lastPort: number;
-      readonly uri: string;
-    }
+  | TcpAddress
   | { readonly kind: 'unix'; readonly path: string; readonly uri: string }
   | { readonly kind: 'exec'; readonly command: readonly string[]; readonly uri: string }
   | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly uri: string };
+
+type InetAddress = Extract<MigrationAddress, { readonly type: 'inet' }>;
 
 /** Parses a migration URI. Throws `transport/bad-uri`, or `transport/unsupported` for the schemes this build has not. */
 export function parseUri(uri: string): Address {
@@ -26,14 +22,16 @@ export function parseUri(uri: string): Address {
     case 'tcp':
       return parseTcp(uri, rest);
     case 'unix':
-      if (rest === '') throw bad(uri, 'the socket path is empty');
+      if (rest === '') throw bad(uri, 'invalid Unix socket address');
       return { kind: 'unix', path: rest, uri };
     case 'exec':
-      if (rest === '') throw bad(uri, 'the command is empty');
       return { kind: 'exec', command: ['/bin/sh', '-c', rest], uri };
     case 'file':
       return parseFile(uri, rest);
     case 'fd':
+      if (rest === '') throw bad(uri, 'invalid file descriptor address');
+      // None can be received, so no name is ever one.
+      throw new HarnessError('qmp/generic', { text: `File descriptor named '${rest}' has not been found` });
     case 'vsock':
     case 'rdma':
       throw new HarnessError('transport/unsupported', { uri, why: `this build has no ${scheme}: transport` });
@@ -69,10 +67,7 @@ function fromChannel(addr: MigrationAddress): Address {
   switch (addr.transport) {
     case 'socket':
       if (addr.type === 'unix') return { kind: 'unix', path: addr.path, uri: `unix:${addr.path}` };
-      return parseTcp(
-        `tcp:${addr.host}:${addr.port}`,
-        `${addr.host.includes(':') ? `[${addr.host}]` : addr.host}:${addr.port}`,
-      );
+      return fromInet(addr);
     case 'exec':
       if (addr.args.length === 0) throw bad('exec:', 'the argument list is empty');
       return { kind: 'exec', command: addr.args, uri: `exec:${addr.args.join(' ')}` };
@@ -88,34 +83,29 @@ function fromChannel(addr: MigrationAddress): Address {
   }
 }
 
-function parseTcp(uri: string, rest: string): Address {
-  const [target = '', ...options] = rest.split(',');
-  const match = /^(?:\[([^\]]*)\]|([^:]*)):([^:]*)$/.exec(target);
-  if (match === null) throw bad(uri, `expected tcp:HOST:PORT, got 'tcp:${target}'`);
-  const host = match[1] ?? match[2] ?? '';
-  if (host.length > 64) throw bad(uri, `the host is ${host.length} characters long, at most 64 are allowed`);
-  const port = parsePort(uri, match[3] ?? '');
-  let lastPort = port;
-  for (const option of options) {
-    const [key, value] = option.split('=');
-    if (key === 'to' && value !== undefined) lastPort = parsePort(uri, value);
-    else if (!['ipv4', 'ipv6', 'keep-alive', 'mptcp'].includes(key ?? '')) throw bad(uri, `unknown option '${option}'`);
-  }
-  return { kind: 'tcp', host, port, lastPort, uri };
-}
-
-function parsePort(uri: string, text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(port >= 0 && port <= 65_535)) throw bad(uri, `expected a port from 0 to 65535, got '${text}'`);
-  return port;
+function fromInet({ transport: _, type: __, ...inet }: InetAddress): TcpAddress {
+  const host = inet.host.includes(':') ? `[${inet.host}]` : inet.host;
+  return { kind: 'tcp', ...inet, uri: `tcp:${host}:${inet.port}` };
 }
 
 function parseFile(uri: string, rest: string): Address {
   const at = rest.indexOf(',offset=');
   const path = at < 0 ? rest : rest.slice(0, at);
-  if (path === '') throw bad(uri, 'the file name is empty');
-  const offset = at < 0 ? 0 : parseSize(rest.slice(at + ',offset='.length), `offset of ${uri}`);
+  const offset = at < 0 ? 0 : parseOffset(uri, rest.slice(at + ',offset='.length));
   return { kind: 'file', path, offset, uri };
+}
+
+/** A size as QEMU reads it: decimal with an optional fraction and suffix, or hexadecimal. */
+function parseOffset(uri: string, text: string): number {
+  const refused = (why: string) => bad(uri, `file URI has bad offset ${text}: ${why}`);
+  if (/^ *-\d/.test(text)) throw refused('Numerical result out of range');
+  const [, hex, whole = '', fraction = '', suffix = ''] =
+    /^(?:(0x[0-9a-f]+)|(\d+)(\.\d*)?([bkmgtpe]?))$/i.exec(text) ?? [];
+  const unit = 1024 ** 'bkmgtpe'.indexOf(suffix.toLowerCase() || 'b');
+  const offset = hex === undefined ? Number(whole) * unit + Math.trunc(Number(`0${fraction}`) * unit) : Number(hex);
+  if ((hex ?? whole) === '' || (/[1-9]/.test(fraction) && unit === 1)) throw refused('Invalid argument');
+  if (offset > Number.MAX_SAFE_INTEGER) throw refused('Numerical result out of range');
+  return offset;
 }
 
 function bad(uri: string, why: string): HarnessError {

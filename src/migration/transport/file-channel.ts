@@ -3,6 +3,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { assert } from '../../base/assert.ts';
 import { HarnessError, messageOf } from '../../base/errors.ts';
+import { systemReason } from '../../base/system-reason.ts';
 import type { GatherList } from '../../threads/segments.ts';
 import type { ByteSink, ByteSource, Channel, PageFile, SeekableFile } from './channel.ts';
 import { openPageFile } from './page-file.ts';
@@ -11,7 +12,7 @@ const GATHER_BYTES = 32_768;
 
 /** Creates (mode 0600) and truncates to `offset` for writing. Rejects with `transport/open`. */
 export async function createFile(target: { path: string; offset: number; uri: string }): Promise<Channel> {
-  const file = await opened(target.uri, async () => {
+  const file = await opened({ ...target, verb: 'create' }, async () => {
     const handle = await open(target.path, 'a', 0o600);
     await handle.close();
     const file = await open(target.path, 'r+');
@@ -28,15 +29,19 @@ export async function createFile(target: { path: string; offset: number; uri: st
 
 /** Opens for reading from `offset`. Rejects with `transport/open`. */
 export async function openFile(target: { path: string; offset: number; uri: string }): Promise<Channel> {
-  const file = await opened(target.uri, () => open(target.path, 'r'));
+  const file = await opened({ ...target, verb: 'open' }, () => open(target.path, 'r'));
   return new FileChannel(file, { ...target, writes: false });
 }
 
-async function opened(uri: string, start: () => Promise<FileHandle>): Promise<FileHandle> {
+async function opened(
+  { uri, path, verb }: { uri: string; path: string; verb: 'create' | 'open' },
+  start: () => Promise<FileHandle>,
+): Promise<FileHandle> {
   try {
     return await start();
   } catch (cause) {
-    throw new HarnessError('transport/open', { uri, why: messageOf(cause) }, { cause });
+    const why = `Could not ${verb} '${path}': ${systemReason(cause)}`;
+    throw new HarnessError('transport/open', { uri, why }, { cause });
   }
 }
 

@@ -7,6 +7,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { HarnessError, messageOf } from '../../base/errors.ts';
+import { systemReason } from '../../base/system-reason.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { PageFile } from './channel.ts';
 
@@ -22,7 +23,7 @@ export async function openPageFile(target: {
   try {
     return new OpenPageFile(await open(path, mode | (direct ? constants.O_DIRECT : 0)), uri, direct);
   } catch (cause) {
-    const why = `${messageOf(cause)}${direct ? ' (with direct-io, which not every file system has)' : ''}`;
+    const why = `Could not open '${path}': ${systemReason(cause)}${direct ? ' (with direct-io, which not every file system has)' : ''}`;
     throw new HarnessError('transport/open', { uri, why }, { cause });
   }
 }

@@ -1,10 +1,12 @@
 /** Opens channels: outgoing by `openOutgoing`, incoming by `openIncoming` (spec/control.md §6). */
 
+import { lookup } from 'node:dns/promises';
 import { existsSync, unlinkSync } from 'node:fs';
 import { lstat, unlink } from 'node:fs/promises';
 import net from 'node:net';
 import { dirname } from 'node:path';
-import { HarnessError, isHarnessError, messageOf } from '../../base/errors.ts';
+import { HarnessError, isHarnessError } from '../../base/errors.ts';
+import { systemReason } from '../../base/system-reason.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import type { SocketAddress } from '../vm-control.ts';
 import type { Address } from './address.ts';
@@ -12,10 +14,12 @@ import type { Channel } from './channel.ts';
 import { openExec } from './exec-channel.ts';
 import { createFile, openFile } from './file-channel.ts';
 import { acceptSocket, connectSocket } from './socket-channel.ts';
+import { familyOf, portNumber, type TcpAddress, unresolved } from './tcp-address.ts';
 import { acceptTls, type ClientTls, connectTls, type ServerTls } from './tls-channel.ts';
 
 /** Longest path of a unix socket on Linux. */
 const SOCKET_PATH_BYTES = 107;
+const NO_SUCH_NAME = 'Name or service not known';
 
 /** Where an incoming migration waits. */
 export interface Listener {
@@ -70,12 +74,17 @@ export async function openOutgoing(
     case 'file':
       return createFile(address);
     case 'tcp':
-      return open({ host: address.host === '' ? 'localhost' : address.host, port: address.port });
+      return open(tcpTarget(address));
     case 'unix':
       return open({ path: address.path });
     default:
       return address satisfies never;
   }
+}
+
+function tcpTarget(address: TcpAddress): net.TcpNetConnectOpts {
+  const { host, keepAlive = false } = address;
+  return { host: host === '' ? 'localhost' : host, port: portNumber(address), family: familyOf(address), keepAlive };
 }
 
 async function connected(
@@ -92,8 +101,10 @@ async function connected(
     if (isHarnessError(cause, 'transport/tls')) throw cause;
     if (signal.aborted) throw signal.reason;
     const path = 'path' in target ? target.path : undefined;
+    if (isUnknownName(cause) && 'host' in target)
+      throw unresolved({ host: target.host ?? '', port: String(target.port) }, NO_SUCH_NAME);
     const why = deadline.aborted ? `no answer for ${LIMITS.CONNECT_MS} ms` : whyNot(cause as Error, { path });
-    throw new HarnessError('transport/connect', { uri, why }, { cause });
+    throw new HarnessError('transport/connect', { uri: uri.replace(/^(tcp|unix):/, ''), why }, { cause }); // as in QEMU
   }
 }
 
@@ -127,15 +138,36 @@ function ready(channel: Channel): Listener {
   return { socketAddress: undefined, accept: async () => channel, close: async () => undefined };
 }
 
-async function listenTcp(address: Address & { kind: 'tcp' }, admission: Admission): Promise<Listener> {
-  const host = address.host === '' || address.host === '0' ? undefined : address.host;
-  for (let port = address.port; ; port++) {
+async function listenTcp(address: TcpAddress, admission: Admission): Promise<Listener> {
+  const first = portNumber(address);
+  const host = await listeningHost(address);
+  for (let port = first; ; port++) {
     try {
-      return await listen(address.uri, { port, ...(host === undefined ? {} : { host }) }, admission);
+      return await listen(address.uri, { port, ...host }, admission);
     } catch (error) {
-      if (port >= address.lastPort) throw error;
+      if (port >= (address.to ?? first)) throw error;
     }
   }
+}
+
+/** What Node is told; without a host it listens on all addresses, of both IP versions where there are both. */
+async function listeningHost(address: TcpAddress): Promise<{ host?: string; ipv6Only?: boolean }> {
+  const family = familyOf(address);
+  const { host } = address;
+  if (host === '0') return { host: '0.0.0.0' };
+  if (host === '') return family === 0 ? {} : family === 4 ? { host: '0.0.0.0' } : { host: '::', ipv6Only: true };
+  if (family === 0) return { host };
+  if (net.isIP(host) !== 0 && net.isIP(host) !== family)
+    throw unresolved(address, 'Address family for hostname not supported');
+  try {
+    return { host: (await lookup(host, { family })).address };
+  } catch (error) {
+    throw isUnknownName(error) ? unresolved(address, NO_SUCH_NAME) : error;
+  }
+}
+
+function isUnknownName(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN');
 }
 
 async function listenUnix(address: Address & { kind: 'unix' }, admission: Admission): Promise<Listener> {
@@ -229,9 +261,9 @@ async function admit(socket: net.Socket, uri: string, admission: Admission): Pro
 
 /** libuv calls it EACCES when a socket's directory is not there, and EINVAL when its path is too long. */
 function whyNot(cause: Error, { path }: { path?: string | undefined }): string {
-  if (path === undefined) return messageOf(cause);
+  if (path === undefined) return systemReason(cause);
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) return `its path has more than ${SOCKET_PATH_BYTES} bytes`;
-  return existsSync(dirname(path)) ? messageOf(cause) : `no directory '${dirname(path)}'`;
+  return existsSync(dirname(path)) ? systemReason(cause) : `no directory '${dirname(path)}'`;
 }
 
 function removeQuietly(path: string): void {

@@ -159,15 +159,20 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
       {
         what: 'a server of another authority',
         client: () => x509('client', 'stranger'),
-        says: /^The certificate hasn't got a known issuer$/,
+        says: /^The certificate hasn't got a known issuer$|alert/, // by whom it is not known either, who may be quicker
       },
-      { what: 'no client certificate', client: () => x509('client', 'nameless'), says: /closed|certificate/ },
+      { what: 'no client certificate', client: () => x509('client', 'nameless'), says: /closed|certificate|alert/ },
       {
         what: 'a client of another authority',
         client: () => x509('client', 'impostor'),
-        says: /closed|certificate|unknown ca/,
+        says: /closed|certificate|alert|disconnected/,
       },
-      { what: 'a client that authz does not name', client: () => x509('client'), authz: 'CN=somebody', says: /closed/ },
+      {
+        what: 'a client that authz does not name',
+        client: () => x509('client'),
+        authz: 'CN=somebody',
+        says: /closed|disconnected/,
+      },
       {
         what: 'credentials that are not there',
         client: () => x509('client').replace('id=t', 'id=u'),

@@ -31,10 +31,10 @@ const PSK_CIPHERS = 'PSK:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256';
 
 /**
  * A TLS 1.3 server sends session tickets after the handshake, and Node cannot leave that out. A QEMU that migrates without a
- * return path never reads them, and TCP answers a close with unread data by a reset that takes what was still on its way:
- * the end of the stream. In TLS 1.2 tickets are part of the handshake.
+ * return path never reads them, and a socket that is closed with unread data resets the connection, which takes the end of
+ * the stream with it. In TLS 1.2 tickets are part of the handshake.
  */
-const TCP_OPTIONS: tls.TlsOptions = { maxVersion: 'TLSv1.2' };
+const SERVER_VERSION = 'TLSv1.2';
 
 /** Connects and shakes hands. Rejects with the socket's own error, or with `transport/tls` once there was a connection. */
 export function connectTls(
@@ -75,7 +75,7 @@ export async function acceptTls(raw: net.Socket, uri: string, options: ServerTls
   // A server that never listens: it is what checks the client's certificate and keeps the deadline.
   const server = tls.createServer({
     ...serverOptions(options),
-    ...(raw.remoteFamily === undefined ? {} : TCP_OPTIONS),
+    maxVersion: SERVER_VERSION,
     handshakeTimeout: LIMITS.TLS_HANDSHAKE_MS,
   });
   const socket = await new Promise<tls.TLSSocket>((resolve, reject) => {
@@ -154,7 +154,8 @@ function reasonOf(code: string, cause: Error): string {
     case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
       return 'Verify failed: No certificate was found.';
     default:
-      return `TLS handshake failed: ${messageOf(cause)}`;
+      // OpenSSL's own errors have a reason beside a message for programmers.
+      return `TLS handshake failed: ${'reason' in cause ? cause.reason : messageOf(cause)}`;
   }
 }
 

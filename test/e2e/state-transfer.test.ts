@@ -1,7 +1,8 @@
 /** The state of VFIO devices over multifd channels, between two machines of this process (spec/vfio.md §2.6). */
 
 import { describe, expect, test } from 'vitest';
-import { type MachinePair, machinePair } from '../support/machine-pair.ts';
+import { loadSpans, togetherMs } from '../support/ledger-spans.ts';
+import { machinePair } from '../support/machine-pair.ts';
 import { ACK, expectFails, expectGuestGoesOn, GUEST, migrated, vfioConfig, vfioConfigs } from '../support/vfio-pair.ts';
 import { turnUntil } from '../support/watched-vm.ts';
 
@@ -105,26 +106,12 @@ describe('four devices, RAM and a writing guest over four channels', () => {
     await expectGuestGoesOn(pair.destination);
     const loads = loadSpans(pair);
     expect(loads.map(({ row }) => row)).toEqual(['d0', 'd1', 'd2', 'd3']);
-    const together = Math.min(...loads.map(({ endMs }) => endMs)) - Math.max(...loads.map(({ startMs }) => startMs));
     // Each takes about 300 ms by its own rate; one after the other none would overlap.
-    expect(together).toBeGreaterThan(100);
+    expect(togetherMs(loads)).toBeGreaterThan(100);
     const ledger = pair.source.vm.queryMigrate()['x-switchover']?.ledger;
     expect((ledger?.explainedMs ?? 0) / (ledger?.downtimeMs ?? 1)).toBeGreaterThan(0.95);
   });
 });
-
-/** From when to when each device loaded, by the ledger. */
-function loadSpans({ source }: MachinePair): { row: string; startMs: number; endMs: number }[] {
-  const parts = (source.vm.queryMigrate()['x-switchover']?.ledger?.parts ?? []).filter(
-    ({ row, phase }) => phase === 'load' && row.startsWith('d'),
-  );
-  const rows = [...new Set(parts.map(({ row }) => row))].sort();
-  return rows.map((row) => {
-    const own = parts.filter((part) => part.row === row);
-    const startMs = Math.min(...own.map((part) => part.startMs));
-    return { row, startMs, endMs: Math.max(...own.map((part) => part.endMs)) };
-  });
-}
 
 describe('when the sides do not agree', () => {
   const sides = async (source: object, destination: object) => ({

@@ -41,7 +41,9 @@ export function vfioConfigs(
 /** Migrates, and the guest runs on the other side. */
 export async function migrated({ source, destination, uri }: MachinePair): Promise<void> {
   await source.vm.migrate({ uri });
-  expect(`${await source.ended()} ${source.vm.queryMigrate()['error-desc'] ?? ''}`).toBe('completed ');
+  await source.ended();
+  const { status, 'error-desc': why } = source.vm.queryMigrate();
+  expect({ status, why, there: destination.vm.queryMigrate()['error-desc'] }).toEqual({ status: 'completed' });
   await destination.event(['RESUME']);
 }
 

@@ -15,6 +15,8 @@ import { type TransferOptions, transferRefusal } from './transfer-policy.ts';
 
 /** What every device may have waiting, however many there are (bytes). */
 const LEAST_BYTES = 8 << 20;
+/** What a packet takes besides its state, at most: a peer may send many that have next to none. */
+const PACKET_BYTES = 4096;
 
 /** A channel as the intake sees it. */
 export interface StateChannel {
@@ -27,7 +29,7 @@ interface Intake {
   readonly queue: StateQueue;
   /** Channels that may go on once there is room. */
   readonly held: { readonly channel: StateChannel; readonly packet: StatePacket }[];
-  /** Bytes and packets that wait or that the device is taking. */
+  /** What waits or what the device is taking: memory (bytes), and packets. */
   bytes: number;
   loading: number;
   arrived: PromiseWithResolvers<void>;
@@ -120,7 +122,7 @@ export class StateIntake {
       return;
     }
     this.#progress += 1;
-    device.bytes += packet.bytes.length;
+    device.bytes += PACKET_BYTES + packet.bytes.length;
     device.arrived.resolve();
     if (device.bytes <= this.#quotaBytes) channel.grant();
     else device.held.push({ channel, packet });
@@ -171,7 +173,7 @@ export class StateIntake {
     const device = this.#devices[packet.target]!;
     this.#progress += 1;
     device.loading -= 1;
-    device.bytes -= packet.bytes.length;
+    device.bytes -= PACKET_BYTES + packet.bytes.length;
     giveBack(packet.bytes);
     while (device.held.length > 0 && device.bytes <= this.#quotaBytes) device.held.shift()?.channel.grant();
     this.#lookForGap();

@@ -8,6 +8,7 @@ import type { Device, DeviceDefinition, DeviceLog, DeviceResources, DeviceTimer,
 import { SharedDeviceRam } from './device-ram.ts';
 import type { IrqLines } from './irq.ts';
 import type { RamShare } from './ram.ts';
+import { stateMemory } from './state-memory.ts';
 import { createVfioService, VFIO_READY, type VfioService } from './vfio/vfio-service.ts';
 import type { VirtualTime } from './virtual-time.ts';
 import type { DescribedState, StatePlace } from './vmstate/schema.ts';
@@ -19,6 +20,8 @@ export interface DeviceRequests {
   start: { payload: undefined; reply: undefined };
   stop: { payload: undefined; reply: undefined };
   reset: { payload: undefined; reply: undefined };
+  /** A migration begins: `save` will need so much memory. */
+  prepare: { payload: { readonly bytes: number }; reply: undefined };
   save: { payload: undefined; reply: SavedState };
   load: { payload: StatePlace & { readonly bytes: Uint8Array }; reply: undefined };
   close: { payload: undefined; reply: undefined };
@@ -26,7 +29,7 @@ export interface DeviceRequests {
 
 /** A device's state as it goes onto the stream. */
 export interface SavedState {
-  /** In an ArrayBuffer of its own. */
+  /** Nobody else has their ArrayBuffer, which may be larger. */
   readonly bytes: Uint8Array;
   readonly described: DescribedState;
 }
@@ -54,6 +57,8 @@ export class DeviceHost {
   readonly #due: (() => void)[] = [];
   #device: Device | undefined;
   #vfio: VfioService | undefined;
+  /** Memory for the next state. */
+  #prepared: Uint8Array | undefined;
   #running = false;
   #busy = true; // until it is created
   #tail: Promise<unknown> = Promise.resolve();
@@ -133,6 +138,9 @@ export class DeviceHost {
         return this.#start(device);
       case 'stop':
         return this.#stop(device);
+      case 'prepare':
+        if ((this.#prepared?.length ?? 0) < request.payload.bytes) this.#prepared = stateMemory(request.payload.bytes);
+        return undefined;
       case 'reset':
         for (const timer of this.#timers) timer.cancel();
         return device.reset();
@@ -178,7 +186,9 @@ export class DeviceHost {
   async #save(device: Device): Promise<SavedState> {
     const { state } = this.#options.definition;
     const saved = await device.save();
-    return { bytes: state.encode(saved), described: state.describe(saved) };
+    const bytes = state.encode(saved, this.#prepared);
+    this.#prepared = undefined; // it moves with the state
+    return { bytes, described: state.describe(saved) };
   }
 
   #timer(callback: () => void): DeviceTimer {

@@ -12,6 +12,7 @@ import type { DeviceDefinition, RegisterAccess } from './device.ts';
 import type { DeviceRequests, SavedState } from './device-host.ts';
 import { IrqLines } from './irq.ts';
 import type { RamShare } from './ram.ts';
+import { LARGE_STATE_BYTES } from './state-memory.ts';
 import { ResourceAccount } from './vfio/resource-pool.ts';
 import type { StatePlace } from './vmstate/schema.ts';
 
@@ -134,10 +135,16 @@ export class DeviceThread {
     return this.#ask('reset', undefined);
   }
 
-  /** The device's state; the machine must be stopped. */
+  /** Before a state that may be large is saved: memory for it, as far as its size is known by now. */
+  async prepare(): Promise<void> {
+    const bytes = this.config.definition.state.size ?? this.#lastState?.bytes.length ?? 0;
+    if (bytes >= LARGE_STATE_BYTES) await this.#ask('prepare', { bytes });
+  }
+
+  /** The device's state, which is kept here too: it is not to be changed. The machine must be stopped. */
   async save(): Promise<SavedState> {
     const saved = await this.#ask('save', undefined);
-    this.#lastState = { version: this.config.definition.state.version, bytes: saved.bytes.slice() };
+    this.#lastState = { version: this.config.definition.state.version, bytes: saved.bytes };
     return saved;
   }
 

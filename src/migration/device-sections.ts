@@ -33,6 +33,8 @@ export interface SourceDevice extends DeviceSection {
   readonly dma?: DmaPort;
   /** The field of its state that nothing can carry, if there is one. */
   readonly descriptorField?: string | undefined;
+  /** A migration begins: `save` is to be fast when its time comes. */
+  prepare(): Promise<void>;
   /** Its state; the machine is stopped. */
   save(): Promise<{ readonly bytes: Uint8Array; readonly described: DescribedState }>;
 }

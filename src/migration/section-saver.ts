@@ -82,8 +82,9 @@ export class SectionSaver {
     return this.#vfio.reduce((sum, device) => sum + device.pendingBytes, 0);
   }
 
-  /** Opens the sections of devices that stream. */
+  /** Makes every device ready, and opens the sections of those that stream. */
   async setup(isRunning: boolean): Promise<void> {
+    await Promise.all(this.#devices.map((device) => device.prepare()));
     for (const device of this.#vfio) await device.setup(isRunning);
   }
 

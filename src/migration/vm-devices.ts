@@ -13,7 +13,7 @@ export function sourceDevice(device: MachineDevice): SourceDevice {
   const { vfio, thread } = device;
   const { descriptorField } = thread.config.definition.state;
   const dma = vfio === undefined ? {} : { dma: dmaOf(vfio) };
-  return { ...sectionOf(device), ...dma, descriptorField, save: () => thread.save() };
+  return { ...sectionOf(device), ...dma, descriptorField, prepare: () => thread.prepare(), save: () => thread.save() };
 }
 
 /** The event for a state that a VFIO device has reached. */

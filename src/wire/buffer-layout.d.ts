@@ -6,6 +6,10 @@ declare module 'buffer-layout' {
     abstract decode(bytes: Uint8Array, offset?: number): unknown;
     abstract encode(value: unknown, bytes: Uint8Array, offset?: number): number;
   }
+  export function s8(property?: string): Layout;
+  export function s16be(property?: string): Layout;
+  export function s32be(property?: string): Layout;
+  export function f64be(property?: string): Layout;
   export function u8(property?: string): Layout;
   export function u16be(property?: string): Layout;
   export function u32be(property?: string): Layout;

@@ -6,10 +6,13 @@
 import * as layout from 'buffer-layout';
 
 /** What buffer-layout makes of a field. Told here, because that package has no types which those of ours could name. */
-interface FieldLayout {
+export interface FieldLayout<T = unknown> {
+  /** Bytes. */
   readonly span: number;
-  decode(bytes: Uint8Array, offset?: number): unknown;
-  encode(value: unknown, bytes: Uint8Array, offset?: number): number;
+  /** `bytes` are a Buffer's. */
+  decode(bytes: Uint8Array, offset?: number): T;
+  /** The same; returns the bytes written. Does not check the value. */
+  encode(value: T, bytes: Uint8Array, offset?: number): number;
 }
 
 /** One field: its name, what a vmdescription calls its type (spec/wire.md §9.2), its bytes, and its TypeScript value. */
@@ -51,16 +54,29 @@ class Big64 extends layout.Layout {
   }
 
   decode(bytes: Uint8Array, offset = 0): bigint {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8);
-    return this.#signed ? view.getBigInt64(0) : view.getBigUint64(0);
+    const buffer = bytes as Buffer; // as for every layout
+    return this.#signed ? buffer.readBigInt64BE(offset) : buffer.readBigUInt64BE(offset);
   }
 
   encode(value: unknown, bytes: Uint8Array, offset = 0): number {
     // The struct's type admits only bigint here.
-    new DataView(bytes.buffer, bytes.byteOffset + offset, 8).setBigUint64(0, BigInt.asUintN(64, value as bigint));
+    (bytes as Buffer).writeBigUInt64BE(BigInt.asUintN(64, value as bigint), offset);
     return 8;
   }
 }
+
+/** Layouts of single values, for states whose fields are not known before a device is (hw/vmstate). */
+export const LAYOUTS = {
+  u8: layout.u8() as FieldLayout<number>,
+  u16: layout.u16be() as FieldLayout<number>,
+  u32: layout.u32be() as FieldLayout<number>,
+  u64: new Big64('', false) as FieldLayout<bigint>,
+  i8: layout.s8() as FieldLayout<number>,
+  i16: layout.s16be() as FieldLayout<number>,
+  i32: layout.s32be() as FieldLayout<number>,
+  i64: new Big64('', true) as FieldLayout<bigint>,
+  double: layout.f64be() as FieldLayout<number>,
+} as const;
 
 /** One byte. */
 export function u8<const N extends string>(name: N): Field<N, number> {

@@ -42,6 +42,27 @@ describe('registers', () => {
   });
 });
 
+describe('memory for a state', () => {
+  test('that was made ready is what the next state is saved into, and the state after that has its own', async () => {
+    const { host } = await hosted({ count: '7' });
+    const fresh = (await host.request('save', undefined)).bytes;
+    await host.request('prepare', { bytes: 4096 });
+    const { bytes } = await host.request('save', undefined);
+    expect(bytes).toEqual(fresh);
+    expect(bytes.buffer.byteLength).toBe(4096);
+    const { bytes: next } = await host.request('save', undefined);
+    expect(next).toEqual(fresh);
+    expect(next.buffer).not.toBe(bytes.buffer);
+  });
+
+  test('that is too small is left alone', async () => {
+    const { host } = await hosted();
+    await host.request('prepare', { bytes: 1 });
+    const { bytes } = await host.request('save', undefined);
+    expect(bytes.buffer.byteLength).toBe(bytes.length);
+  });
+});
+
 describe('virtual time', () => {
   test('fires timers only while the machine runs, at their time', async () => {
     const { host, time, irqs } = await hosted();

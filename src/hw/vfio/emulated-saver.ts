@@ -13,6 +13,8 @@ const INCREMENT_SHARE = 0.01;
 const INCREMENT_MIN_BYTES = 4096;
 /** Most bytes of one increment. */
 const INCREMENT_MAX_BYTES = 64 * 2 ** 20;
+/** One read of a device that takes its time is no more than this (bytes): what it has goes out while it reads on. */
+const PACED_BYTES = 1 << 20;
 /** Payloads from this size on are read where they are (bytes); smaller ones are gathered. */
 const BULK_BYTES = 65_536;
 /** New initial data after REINIT (bytes). */
@@ -116,18 +118,16 @@ export class EmulatedSaver {
     const entry = this.#queue[0];
     if (entry === undefined || !hasBulk(entry)) return undefined;
     const offset = entry.offset - RECORD_HEADER_BYTES;
-    const bytes = this.#options.pattern.view(
-      { record: entry.plan, offset },
-      Math.min(maxBytes, entry.plan.size - offset),
-    );
+    const { pattern, pace } = this.#options;
+    const most = Math.min(maxBytes, entry.plan.size - offset, pace.isLimited ? PACED_BYTES : Number.POSITIVE_INFINITY);
+    const bytes = pattern.view({ record: entry.plan, offset }, most);
     this.#passed(entry, bytes.length);
     return bytes;
   }
 
   /** The next bytes in one buffer, up to where a view will do. */
   #gather(maxBytes: number, spare: ArrayBufferLike | undefined): Uint8Array {
-    const left = this.#queue.reduce((sum, { plan, offset }) => sum + RECORD_HEADER_BYTES + plan.size - offset, 0);
-    const most = Math.min(left, maxBytes);
+    const most = Math.min(this.#gatherable(), maxBytes);
     const buffer = spare !== undefined && spare.byteLength >= most ? spare : Buffer.allocUnsafeSlow(most).buffer;
     const bytes = new Uint8Array(buffer, 0, most);
     let done = 0;
@@ -137,6 +137,17 @@ export class EmulatedSaver {
       this.#passed(entry, count);
     }
     return bytes.subarray(0, done);
+  }
+
+  /** Bytes up to where a view will do. */
+  #gatherable(): number {
+    let bytes = 0;
+    for (const { plan, offset } of this.#queue) {
+      const isBulk = hasBulk({ plan, offset: Math.max(offset, RECORD_HEADER_BYTES) });
+      bytes += (isBulk ? RECORD_HEADER_BYTES : RECORD_HEADER_BYTES + plan.size) - offset;
+      if (isBulk) break;
+    }
+    return bytes;
   }
 
   #passed(entry: QueuedRecord, count: number): void {
@@ -221,7 +232,7 @@ export class EmulatedSaver {
 }
 
 /** What comes next of it is a payload worth a view of its own. */
-function hasBulk({ plan, offset }: QueuedRecord): boolean {
+function hasBulk({ plan, offset }: Pick<QueuedRecord, 'plan' | 'offset'>): boolean {
   if (plan.tag === 'STOP_COPY_SIZE' || offset < RECORD_HEADER_BYTES) return false;
   return RECORD_HEADER_BYTES + plan.size - offset >= BULK_BYTES;
 }

@@ -24,6 +24,10 @@ export class Pace {
     this.#bytesPerMs = bytesPerSecond / 1000;
   }
 
+  get isLimited(): boolean {
+    return this.#bytesPerMs > 0;
+  }
+
   /** Call after `bytes` were worked on since `startMs`: waits for the rest of the time that they take. */
   spend(bytes: number, startMs: number): void {
     if (this.#bytesPerMs === 0) return;

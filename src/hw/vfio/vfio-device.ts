@@ -17,6 +17,8 @@ export interface VfioRead {
   readonly status: 'data' | 'no-message' | 'end';
   /** How long the driver took (ms). */
   readonly tookMs: number;
+  /** They are in memory of the device's own. */
+  readonly isInPlace?: boolean;
 }
 
 /** One VFIO device. */

@@ -62,7 +62,7 @@ export function readHeader(
 }
 
 /** The longest view of the contents that there always is (bytes). */
-const VIEW_BYTES = 1 << 20;
+const VIEW_BYTES = 4 << 20;
 /**
  * Contents repeat after so many bytes (64 times a prime): pieces of a round size that change places do not look alike, whole
  * cache lines are copied, and what is compared stays in the processor's cache.

@@ -99,7 +99,9 @@ function landed(landing: VfioLanding | undefined, { at, length }: { at: number; 
 
 async function read(device: VfioDevice, { maxBytes, spare, into }: VfioReadOptions): Promise<VfioRead> {
   const result = await device.read(maxBytes, into ?? spare);
-  if (into === undefined || result.bytes.buffer === into) return result;
+  const { buffer } = result.bytes;
+  if (into === undefined) return { ...result, isInPlace: buffer !== spare && !(buffer instanceof ArrayBuffer) };
+  if (buffer === into) return result;
   const bytes = new Uint8Array(into, 0, result.bytes.length);
   bytes.set(result.bytes);
   return { ...result, bytes };

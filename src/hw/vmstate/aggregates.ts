@@ -1,5 +1,6 @@
 /** Structs, arrays and pointers (spec/wire.md §9.3). */
 
+import { LAYOUTS } from '../../wire/struct.ts';
 import { announced, type Count, counted, nameOf } from './raw-bytes.ts';
 import { badValue } from './scalars.ts';
 import type { DumpedValue } from './schema.ts';
@@ -136,13 +137,13 @@ export function pointers<T, S = Siblings>(
       });
     },
     write(to, value, siblings) {
-      forEach(value, (item) => (item === null ? to.u8(NULL_MARK) : target.write(to, item, siblings)));
+      forEach(value, (item) => (item === null ? to.put(LAYOUTS.u8, NULL_MARK) : target.write(to, item, siblings)));
     },
     read(from, siblings) {
       return collect(length, from, (index) => {
         if (!isNullAt(siblings, index)) return target.read(from, siblings);
         const at = from.offset;
-        return nullAt(from.view.getUint8(from.take(1)), at);
+        return nullAt(from.next(LAYOUTS.u8), at);
       });
     },
     extent: (cursor, siblings) =>

@@ -3,6 +3,7 @@
  * none, so a state with one can be described and not sent; a machine with such a device refuses to migrate (unmigratable.ts).
  */
 
+import { LAYOUTS } from '../../wire/struct.ts';
 import { badValue } from './scalars.ts';
 import { fixedField, type StateValue, unsavable } from './state-field.ts';
 
@@ -21,7 +22,7 @@ export const fd: StateValue<number> = {
   },
   read(from) {
     const at = from.offset;
-    const mark = from.view.getUint8(from.take(1));
+    const mark = from.next(LAYOUTS.u8);
     if (mark === DESCRIPTOR_MARK) throw badValue(at, NO_WAY, 'a descriptor announced');
     throw badValue(at, `0x${DESCRIPTOR_MARK.toString(16)} and a descriptor`, `0x${mark.toString(16)}`);
   },

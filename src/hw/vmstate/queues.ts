@@ -1,5 +1,6 @@
 /** Queues and trees: elements behind marks, as many as there are (spec/wire.md §9.3). */
 
+import { LAYOUTS } from '../../wire/struct.ts';
 import { struct } from './aggregates.ts';
 import { badValue, u64 } from './scalars.ts';
 import { StateReader } from './state-bytes.ts';
@@ -85,19 +86,19 @@ function marked<T>(options: {
     zero: () => [],
     measure,
     write(to, values) {
-      if (isCounted) to.u32(values.length);
+      if (isCounted) to.put(LAYOUTS.u32, values.length);
       for (const value of values) {
-        to.u8(ELEMENT_FOLLOWS);
+        to.put(LAYOUTS.u8, ELEMENT_FOLLOWS);
         element.write(to, value, {});
       }
-      to.u8(END);
+      to.put(LAYOUTS.u8, END);
     },
     read(from) {
       const at = from.offset;
-      const announced = isCounted ? from.view.getUint32(from.take(COUNT_BYTES)) : undefined;
+      const announced = isCounted ? from.next(LAYOUTS.u32) : undefined;
       const values: T[] = [];
       try {
-        while (from.view.getUint8(from.take(1)) !== END) {
+        while (from.next(LAYOUTS.u8) !== END) {
           from.allowance.elements(1, from.offset);
           values.push(element.read(from, {}));
         }

@@ -1,5 +1,6 @@
 /** Fields of raw bytes: buffers, unused space, bitmaps (spec/wire.md §9.2). */
 
+import { LAYOUTS } from '../../wire/struct.ts';
 import { badValue } from './scalars.ts';
 import type { Allowance } from './state-bytes.ts';
 import { copyOf, fixedField, type Siblings, type StateField, type StateValue, take, unsavable } from './state-field.ts';
@@ -75,7 +76,10 @@ export function unused(length: number): StateField<undefined> {
     wireName: 'unused',
     hidden: true,
     zero: () => undefined,
-    write: (to) => void to.take(length),
+    write(to) {
+      const start = to.take(length);
+      to.bytes.fill(0, start, start + length);
+    },
     read: (from) => void from.take(length),
   };
 }
@@ -97,12 +101,11 @@ export function bitmap(bits: Count): StateField<BigUint64Array> {
       const words = Math.ceil(counted(bits, siblings) / BITS_OF_WORD);
       if (!(value instanceof BigUint64Array) || value.length !== words)
         throw unsavable(`${words} words`, sizeOf(value));
-      for (const word of value) to.view.setBigUint64(to.take(BYTES_OF_WORD), word);
+      for (const word of value) to.put(LAYOUTS.u64, word);
     },
     read(from, siblings) {
       const words = wordsOf(siblings, from.offset, from.allowance);
-      const start = from.take(words * BYTES_OF_WORD);
-      return BigUint64Array.from({ length: words }, (_, word) => from.view.getBigUint64(start + word * BYTES_OF_WORD));
+      return BigUint64Array.from({ length: words }, () => from.next(LAYOUTS.u64));
     },
     *extent(cursor, siblings) {
       const count = wordsOf(siblings, cursor.offset, cursor.allowance) * BYTES_OF_WORD;

@@ -1,13 +1,11 @@
 /** Fields of one value and a fixed size: integers, bool, double, timer, and integers that are checked (spec/wire.md §9.2). */
 
+import { type FieldLayout, LAYOUTS } from '../../wire/struct.ts';
 import type { StateReader } from './state-bytes.ts';
 import { fixedField, type StateValue, unsavable } from './state-field.ts';
 import { trouble } from './trouble.ts';
 
 const NOT_ARMED = 0xffff_ffff_ffff_ffffn;
-
-type NumberSetter = 'setUint8' | 'setUint16' | 'setUint32' | 'setInt8' | 'setInt16' | 'setInt32';
-type NumberGetter = 'getUint8' | 'getUint16' | 'getUint32' | 'getInt8' | 'getInt16' | 'getInt32';
 
 /** A whole number of 1, 2 or 4 bytes. */
 export interface NumberField extends StateValue<number> {
@@ -20,27 +18,21 @@ export interface BigintField extends StateValue<bigint> {
 }
 
 /** One byte, 0…255. */
-export const u8: NumberField = integer({ type: 'uint8', size: 1, get: 'getUint8', set: 'setUint8', minimum: 0 });
+export const u8: NumberField = integer('uint8', LAYOUTS.u8, 0);
 /** Two bytes, unsigned. */
-export const u16: NumberField = integer({ type: 'uint16', size: 2, get: 'getUint16', set: 'setUint16', minimum: 0 });
+export const u16: NumberField = integer('uint16', LAYOUTS.u16, 0);
 /** Four bytes, unsigned. */
-export const u32: NumberField = integer({ type: 'uint32', size: 4, get: 'getUint32', set: 'setUint32', minimum: 0 });
+export const u32: NumberField = integer('uint32', LAYOUTS.u32, 0);
 /** Eight bytes, unsigned, as bigint. */
-export const u64: BigintField = bigInteger('uint64', false);
+export const u64: BigintField = bigInteger('uint64', LAYOUTS.u64, BigInt.asUintN);
 /** One byte, −128…127. */
-export const i8: NumberField = integer({ type: 'int8', size: 1, get: 'getInt8', set: 'setInt8', minimum: -0x80 });
+export const i8: NumberField = integer('int8', LAYOUTS.i8, -0x80);
 /** Two bytes, signed. */
-export const i16: NumberField = integer({ type: 'int16', size: 2, get: 'getInt16', set: 'setInt16', minimum: -0x8000 });
+export const i16: NumberField = integer('int16', LAYOUTS.i16, -0x8000);
 /** Four bytes, signed. */
-export const i32: NumberField = integer({
-  type: 'int32',
-  size: 4,
-  get: 'getInt32',
-  set: 'setInt32',
-  minimum: -0x8000_0000,
-});
+export const i32: NumberField = integer('int32', LAYOUTS.i32, -0x8000_0000);
 /** Eight bytes, signed, as bigint. */
-export const i64: BigintField = bigInteger('int64', true);
+export const i64: BigintField = bigInteger('int64', LAYOUTS.i64, BigInt.asIntN);
 
 /** One byte; anything but 0 reads as true. */
 export const bool: StateValue<boolean> = {
@@ -48,9 +40,9 @@ export const bool: StateValue<boolean> = {
   zero: () => false,
   write(to, value) {
     if (typeof value !== 'boolean') throw unsavable('true or false', value);
-    to.u8(value ? 1 : 0);
+    to.put(LAYOUTS.u8, value ? 1 : 0);
   },
-  read: (from) => from.view.getUint8(from.take(1)) !== 0,
+  read: (from) => from.next(LAYOUTS.u8) !== 0,
 };
 
 /** Eight bytes: a double (CPU_Double_U). The bits of a NaN may change. */
@@ -59,9 +51,9 @@ export const double: StateValue<number> = {
   zero: () => 0,
   write(to, value) {
     if (typeof value !== 'number') throw unsavable('a number', value);
-    to.view.setFloat64(to.take(8), value);
+    to.put(LAYOUTS.double, value);
   },
-  read: (from) => from.view.getFloat64(from.take(8)),
+  read: (from) => from.next(LAYOUTS.double),
 };
 
 /** Eight bytes: virtual time (ns) at which a timer fires, undefined while it is not armed: `DeviceTimer.expiresNs`. */
@@ -71,10 +63,10 @@ export const timer: StateValue<bigint | undefined> = {
   write(to, value) {
     const expires = value === undefined ? NOT_ARMED : value;
     if (typeof expires !== 'bigint' || BigInt.asUintN(64, expires) !== expires) throw unsavable('a time', value);
-    to.view.setBigUint64(to.take(8), expires);
+    to.put(LAYOUTS.u64, expires);
   },
   read(from) {
-    const expires = from.view.getBigUint64(from.take(8));
+    const expires = from.next(LAYOUTS.u64);
     return expires === NOT_ARMED ? undefined : expires;
   },
 };
@@ -123,16 +115,9 @@ export function badValue(at: number, expected: string, actual: unknown): Error {
   return trouble('vmstate/bad-value', { at, expected, actual: String(actual) });
 }
 
-function integer(options: {
-  type: string;
-  size: 1 | 2 | 4;
-  get: NumberGetter;
-  set: NumberSetter;
-  minimum: number;
-}): NumberField {
-  const { type, size, minimum } = options;
+function integer(type: string, layout: FieldLayout<number>, minimum: number): NumberField {
+  const size = layout.span;
   const maximum = minimum + 2 ** (8 * size) - 1;
-  const [setter, getter] = [DataView.prototype[options.set], DataView.prototype[options.get]];
   return {
     ...fixedField(type, size),
     type,
@@ -142,22 +127,25 @@ function integer(options: {
       if (!(Number.isInteger(value) && value >= minimum && value <= maximum)) {
         throw unsavable(`a whole number from ${minimum} to ${maximum}`, value);
       }
-      setter.call(to.view, to.take(size), value);
+      to.put(layout, value);
     },
-    read: (from: StateReader) => getter.call(from.view, from.take(size)),
+    read: (from: StateReader) => from.next(layout),
   };
 }
 
-function bigInteger(type: string, signed: boolean): BigintField {
-  const wrap = signed ? BigInt.asIntN : BigInt.asUintN;
+function bigInteger(
+  type: string,
+  layout: FieldLayout<bigint>,
+  wrap: (bits: number, value: bigint) => bigint,
+): BigintField {
   return {
     ...fixedField(type, 8),
     type,
     zero: () => 0n,
     write(to, value) {
       if (typeof value !== 'bigint' || wrap(64, value) !== value) throw unsavable(`a bigint that is an ${type}`, value);
-      to.view.setBigInt64(to.take(8), value);
+      to.put(layout, value);
     },
-    read: signed ? (from) => from.view.getBigInt64(from.take(8)) : (from) => from.view.getBigUint64(from.take(8)),
+    read: (from) => from.next(layout),
   };
 }

@@ -62,8 +62,10 @@ export interface StateSchema<S> {
   readonly priority: number;
   /** The field because of which no state can be sent, if there is one: a file descriptor. */
   readonly descriptorField?: string | undefined;
-  /** All fields and needed subsections, in an ArrayBuffer of their own. */
-  encode(state: S): Uint8Array;
+  /** Bytes of every state; undefined where that depends on the state. */
+  readonly size: number | undefined;
+  /** All fields and needed subsections, at the start of `into` where that has room, else in an ArrayBuffer of their own. */
+  encode(state: S, into?: Uint8Array): Uint8Array;
   /** The state in `bytes`, all of them. Throws `vmstate/…` naming path, offset, versions, expected and actual. */
   decode(bytes: Uint8Array, place: StatePlace): S;
   /** Finds where the state ends on a stream: yields what to read next and is given those bytes. */

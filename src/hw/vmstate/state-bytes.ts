@@ -1,14 +1,8 @@
-/**
- * The two ends of a state's bytes, with a DataView over the whole: fields of fixed size cost one access each. (buffer-layout
- * is not underneath: it makes a view per 64-bit value and an object per run, where one access to a DataView does.)
- */
+/** The two ends of a state's bytes, over which the layouts of single values work (wire/struct.ts). */
 
-import { native } from '../../threads/native.ts';
 import { LIMITS } from '../../wire/limits.ts';
+import type { FieldLayout } from '../../wire/struct.ts';
 import { trouble } from './trouble.ts';
-
-/** A state from this size on is memory of its own, which may have huge pages. */
-const LARGE_BYTES = 8 * 1024 ** 2;
 
 /** What all states of one decode or search may have together of what the peer chooses. */
 export class Allowance {
@@ -40,7 +34,8 @@ function overLimit(limit: keyof typeof LIMITS, actual: number, at: number): Erro
 /** Reads a state from bytes that are all there. */
 export class StateReader {
   readonly bytes: Uint8Array;
-  readonly view: DataView;
+  /** The same bytes, as layouts want them; private, so that an author's types need none of Node's. */
+  readonly #buffer: Buffer;
   readonly allowance: Allowance;
   /** The next byte. */
   at = 0;
@@ -48,7 +43,7 @@ export class StateReader {
 
   constructor(bytes: Uint8Array, offset: number, allowance = new Allowance()) {
     this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#offset = offset;
     this.allowance = allowance;
   }
@@ -56,6 +51,16 @@ export class StateReader {
   /** Stream offset of the next byte, for errors. */
   get offset(): number {
     return this.#offset + this.at;
+  }
+
+  /** The next value. Throws `vmstate/truncated`. */
+  next<T>(layout: FieldLayout<T>): T {
+    return layout.decode(this.#buffer, this.take(layout.span));
+  }
+
+  /** A value at a place that is there, which stays unread. */
+  valueAt<T>(layout: FieldLayout<T>, at: number): T {
+    return layout.decode(this.#buffer, at);
   }
 
   /** Passes `count` bytes; returns where they begin. Throws `vmstate/truncated`. */
@@ -74,17 +79,16 @@ export class StateReader {
   }
 }
 
-/** Writes a state into an ArrayBuffer of the right size. */
+/** Writes a state into the start of memory that it is given, whatever is there, or into an ArrayBuffer of the right size. */
 export class StateWriter {
   readonly bytes: Uint8Array;
-  readonly view: DataView;
+  /** The same bytes, as layouts want them; private, so that an author's types need none of Node's. */
+  readonly #buffer: Buffer;
   #at = 0;
 
-  constructor(size: number) {
-    this.bytes = new Uint8Array(size);
-    // Touching fresh memory costs more than copying to it; huge pages make that a seventh.
-    if (size >= LARGE_BYTES) native?.adviseHugePages(this.bytes);
-    this.view = new DataView(this.bytes.buffer);
+  constructor(size: number, into?: Uint8Array) {
+    this.bytes = into !== undefined && into.length >= size ? into.subarray(0, size) : new Uint8Array(size);
+    this.#buffer = Buffer.from(this.bytes.buffer, this.bytes.byteOffset, size);
   }
 
   /** Where the next `count` bytes go. */
@@ -94,11 +98,8 @@ export class StateWriter {
     return start;
   }
 
-  u8(value: number): void {
-    this.view.setUint8(this.take(1), value);
-  }
-
-  u32(value: number): void {
-    this.view.setUint32(this.take(4), value);
+  /** Writes a value that the layout can have. */
+  put<T>(layout: FieldLayout<T>, value: T): void {
+    layout.encode(value, this.#buffer, this.take(layout.span));
   }
 }

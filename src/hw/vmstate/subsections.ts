@@ -3,6 +3,7 @@
  * fine and none is missed; one that starts with another name belongs to an enclosing state.
  */
 
+import { LAYOUTS } from '../../wire/struct.ts';
 import type { StateReader, StateWriter } from './state-bytes.ts';
 import type { StateCodec } from './state-codec.ts';
 import type { Extent, ExtentCursor, Siblings } from './state-field.ts';
@@ -37,10 +38,10 @@ export function measureSubsections(codec: StateCodec, state: Siblings): number {
 export function writeSubsections(to: StateWriter, codec: StateCodec, state: Siblings): void {
   for (const { codec: inner, value, segment } of neededBy(codec, state)) {
     const name = utf8.encode(inner.name);
-    to.u8(SUBSECTION);
-    to.u8(name.length);
+    to.put(LAYOUTS.u8, SUBSECTION);
+    to.put(LAYOUTS.u8, name.length);
     to.bytes.set(name, to.take(name.length));
-    to.u32(inner.version);
+    to.put(LAYOUTS.u32, inner.version);
     try {
       inner.write(to, value);
     } catch (error) {
@@ -59,7 +60,7 @@ export function readSubsections(from: StateReader, codec: StateCodec, state: Rec
     const nameBytes = rest[1] ?? 0;
     const start = from.take(2 + nameBytes + VERSION_BYTES) + 2;
     const name = ascii.decode(from.bytes.subarray(start, start + nameBytes));
-    const version = from.view.getUint32(start + nameBytes);
+    const version = from.valueAt(LAYOUTS.u32, start + nameBytes);
     from.allowance.subsection(at);
     const { key, codec: inner } = chosen(codec, { name, version, at });
     try {

@@ -97,7 +97,8 @@ export function vmstate<const F extends Fields, const U extends Subsections = Re
     descriptorField: codec.descriptorField,
     codec,
     needed,
-    encode: (state) => encode(codec, state),
+    size: codec.size,
+    encode: (state, into) => encode(codec, state, into),
     // The codec was made from the fields that make the type.
     decode: (bytes, place) => decode(codec, bytes, place) as S,
     extent: (streamVersion, place) => extent(codec, { ...place, version: streamVersion }),
@@ -106,9 +107,9 @@ export function vmstate<const F extends Fields, const U extends Subsections = Re
   };
 }
 
-function encode(codec: StateCodec, state: unknown): Uint8Array {
+function encode(codec: StateCodec, state: unknown, into?: Uint8Array): Uint8Array {
   try {
-    const writer = new StateWriter(codec.measure(state));
+    const writer = new StateWriter(codec.measure(state), into);
     codec.write(writer, state);
     return writer.bytes;
   } catch (error) {

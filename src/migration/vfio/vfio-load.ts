@@ -15,7 +15,7 @@ import type { VfioPort } from './vfio-port.ts';
 import { RateMeter } from './vfio-save.ts';
 
 /** What the device is told of at once, of what was put where it wants it (bytes). */
-const LANDED_BYTES = 2 << 20;
+const LANDED_BYTES = 4 << 20;
 
 /** How far the stream may be ahead of the device (bytes). */
 export const AHEAD_BYTES = 8 << 20;

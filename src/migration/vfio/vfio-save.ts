@@ -21,6 +21,10 @@ import { type StateChannels, VfioTransfer } from './vfio-transfer.ts';
 
 /** How many reads a device is asked for at once, so that it need not wait for the wire after each (chunks). */
 const READS_AHEAD = 4;
+/** What a device is asked for at once in STOP_COPY that gives its own memory (bytes): each turn of its thread costs time. */
+const IN_PLACE_BYTES = 4 << 20;
+/** Smaller reads say nothing about where a device has its data. */
+const TELLING_BYTES = 65_536;
 /** Flag and length before a record's data. */
 const RECORD_BYTES = 16;
 /** How many of the last chunks say how fast a device can be read or written. */
@@ -46,6 +50,8 @@ export class VfioSave {
   /** Memory for a driver that has none of its own, used again and again. */
   readonly #spare: SharedArrayBuffer[] = [];
   readonly #chunk: ChunkWriter;
+  /** The device gives its own memory. */
+  #isInPlace = false;
   #isInPrecopy = false;
   #initialBytes = 0;
   #dirtyBytes = 0;
@@ -138,7 +144,7 @@ export class VfioSave {
     this.#account(bytes.length, status);
     const isInitialEnd = this.#ack.isOn && this.#initialBytes === 0 && !this.#isInitSent;
     if (bytes.length === 0 && !isInitialEnd) {
-      this.#spare.push(spare);
+      if (spare !== undefined) this.#spare.push(spare);
       return 0;
     }
     await this.#sink.write(this.#framing.partHeader('SECTION_PART', this.sectionId));
@@ -225,16 +231,18 @@ export class VfioSave {
     else if (isPrecopy(state)) await this.#port.setState('running');
   }
 
-  async #read(): Promise<Chunk> {
-    const spare = this.#spare.pop() ?? new SharedArrayBuffer(VFIO_DATA_BYTES);
-    const read = await this.#port.read(VFIO_DATA_BYTES, { spare });
-    assert(read.bytes.length <= VFIO_DATA_BYTES, 'a device gives no more than it is asked for');
+  async #read(maxBytes = VFIO_DATA_BYTES): Promise<Chunk> {
+    const isLarge = maxBytes > VFIO_DATA_BYTES;
+    const spare = isLarge ? undefined : (this.#spare.pop() ?? new SharedArrayBuffer(VFIO_DATA_BYTES));
+    const read = await this.#port.read(maxBytes, spare === undefined ? {} : { spare });
+    assert(read.bytes.length <= maxBytes, 'a device gives no more than it is asked for');
+    if (read.bytes.length >= TELLING_BYTES) this.#isInPlace = read.isInPlace === true;
     this.saveRate.add(read.bytes.length, read.tookMs);
     return { ...read, spare };
   }
 
   async #timedRead(): Promise<Chunk> {
-    const read = await this.#read();
+    const read = await this.#read(this.#isInPlace ? IN_PLACE_BYTES : VFIO_DATA_BYTES);
     const endMs = this.#clock.nowMs();
     this.#ledger.add(this.id, 'save', endMs - read.tookMs, endMs);
     return read;
@@ -267,7 +275,7 @@ export class VfioSave {
     await this.#footer();
   }
 
-  async #data(bytes: Uint8Array, spare: SharedArrayBuffer): Promise<void> {
+  async #data(bytes: Uint8Array, spare: SharedArrayBuffer | undefined): Promise<void> {
     if (bytes.length > 0) {
       const startMs = this.#clock.nowMs();
       await this.#chunk.write(bytes);
@@ -275,7 +283,7 @@ export class VfioSave {
       this.#transferred += bytes.length;
     }
     // Used again: fresh memory for every chunk would cost page faults, and the garbage collector more than all else.
-    this.#spare.push(spare);
+    if (spare !== undefined) this.#spare.push(spare);
   }
 
   async #footer(): Promise<void> {
@@ -285,32 +293,45 @@ export class VfioSave {
 
 /** What a device gave, and the memory that it was lent for it. */
 interface Chunk extends VfioRead {
-  readonly spare: SharedArrayBuffer;
+  readonly spare: SharedArrayBuffer | undefined;
 }
 
-/** Writes DATA records, from shared memory without a copy. */
+/** Writes DATA records of at most VFIO_DATA_BYTES, from shared memory without a copy. */
 class ChunkWriter {
   readonly #sink: ByteSink;
-  readonly #header = pinned(RECORD_BYTES);
-  readonly #view = new DataView(this.#header.bytes.buffer);
-  readonly #segments = new Segments(2);
+  /** For a full record, and for what is left. */
+  readonly #headers = pinned(2 * RECORD_BYTES);
+  readonly #view = new DataView(this.#headers.bytes.buffer);
+  readonly #segments = new Segments(2 * Math.ceil(IN_PLACE_BYTES / VFIO_DATA_BYTES));
 
   constructor(sink: ByteSink) {
     this.#sink = sink;
-    this.#view.setBigUint64(0, VFIO_FLAG.DEV_DATA_STATE);
+    this.#setHeader(0, VFIO_DATA_BYTES);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    this.#view.setBigUint64(8, BigInt(bytes.length));
-    if (bytes.buffer instanceof ArrayBuffer) {
-      await this.#sink.write(this.#header.bytes);
-      await this.#sink.write(bytes);
-      return;
-    }
+    this.#setHeader(RECORD_BYTES, bytes.length % VFIO_DATA_BYTES);
+    // Addresses of other memory do not stay.
+    const isShared = !(bytes.buffer instanceof ArrayBuffer);
+    const memory = { bytes, address: isShared ? (native?.addressOf(bytes) ?? 0) : 0 };
     this.#segments.reset();
-    this.#segments.add(this.#header, 0, RECORD_BYTES);
-    this.#segments.add({ bytes, address: native?.addressOf(bytes) ?? 0 }, 0, bytes.length);
-    await this.#sink.writeBatch(this.#segments);
+    for (let at = 0; at < bytes.length; at += VFIO_DATA_BYTES) {
+      const count = Math.min(VFIO_DATA_BYTES, bytes.length - at);
+      const headerAt = count === VFIO_DATA_BYTES ? 0 : RECORD_BYTES;
+      if (isShared) {
+        this.#segments.add(this.#headers, headerAt, RECORD_BYTES);
+        this.#segments.add(memory, at, count);
+      } else {
+        await this.#sink.write(this.#headers.bytes.subarray(headerAt, headerAt + RECORD_BYTES));
+        await this.#sink.write(bytes.subarray(at, at + count));
+      }
+    }
+    if (isShared) await this.#sink.writeBatch(this.#segments);
+  }
+
+  #setHeader(at: number, count: number): void {
+    this.#view.setBigUint64(at, VFIO_FLAG.DEV_DATA_STATE);
+    this.#view.setBigUint64(at + 8, BigInt(count));
   }
 }
 

@@ -165,6 +165,17 @@ describe('every schema', () => {
     );
   });
 
+  test('writes the same into memory that was used before', () => {
+    fc.assert(
+      fc.property(anyCase, ({ schema, state }) => {
+        const bytes = schema.encode(state);
+        const used = new Uint8Array(bytes.length + 3).fill(0xa5);
+        expect(Buffer.from(schema.encode(state, used)).equals(bytes)).toBe(true);
+        expect([...used.subarray(bytes.length)]).toEqual([0xa5, 0xa5, 0xa5]);
+      }),
+    );
+  });
+
   test('finds the end of its state, whatever follows', () => {
     fc.assert(
       fc.property(anyCase, ({ schema, state }) => {

@@ -16,6 +16,9 @@ import { StateLoad } from './vfio/state-load.ts';
 import { type AckPolicy, DestinationAck } from './vfio/switchover-ack.ts';
 import { VfioLoad } from './vfio/vfio-load.ts';
 
+/** The source is told again of a device's rate when it is off by more than this. */
+const TELLING_SHARE = 0.1;
+
 /** Loads the devices of one machine. */
 export class DeviceLoader {
   readonly #devices: readonly DestinationDevice[];
@@ -100,7 +103,9 @@ export class DeviceLoader {
 
   /** The section of a device that streams. */
   async stream(reader: StreamReader, device: DestinationDevice): Promise<void> {
-    await this.#vfio.get(device.id)?.load(reader);
+    const load = this.#vfio.get(device.id);
+    await load?.load(reader);
+    if (load?.rateIsNews(TELLING_SHARE) === true) await this.#tell(device, load);
   }
 
   /** The device that owns a section. */
@@ -217,17 +222,16 @@ export class DeviceLoader {
   /** Tells the source once the device has prepared everything. */
   async #whenReady(device: DestinationDevice, load: VfioLoad): Promise<void> {
     await load.ready();
-    const { returnPath, peer } = this.#commands;
-    const { idstr, instanceId } = device;
     this.#log.info({ device: device.id, preparationMs: load.preparationMs }, 'device ready');
-    await peer?.readiness({
-      idstr,
-      instanceId,
-      ready: true,
-      preparationMs: load.preparationMs,
-      loadBytesPerSecond: load.loadRate.bytesPerSecond,
-    });
-    if (this.#ack.ready(device.id)) await returnPath?.send('SWITCHOVER_ACK');
+    await this.#tell(device, load);
+    if (this.#ack.ready(device.id)) await this.#commands.returnPath?.send('SWITCHOVER_ACK');
+  }
+
+  /** Tells a Switchover at the other end how fast the device takes its data. */
+  async #tell({ idstr, instanceId }: DestinationDevice, load: VfioLoad): Promise<void> {
+    const { preparationMs } = load;
+    const loadBytesPerSecond = load.tellRate();
+    await this.#commands.peer?.readiness({ idstr, instanceId, ready: true, preparationMs, loadBytesPerSecond });
   }
 
   async #settle(): Promise<void> {

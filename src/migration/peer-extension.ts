@@ -84,6 +84,8 @@ export class PeerKnowledge {
   readonly #clock: Clock;
   readonly #onHello: (ack: AckPolicy) => void;
   readonly #devices = new Map<string, DeviceReadiness>();
+  /** When each device was heard of first. */
+  readonly #sinceMs = new Map<string, number>();
   readonly #parts: LedgerPart[] = [];
   #isSwitchover = false;
   /** Destination's clock minus ours (ms), less the shortest way back seen. */
@@ -103,6 +105,12 @@ export class PeerKnowledge {
   /** Every PONG comes here. */
   pong(value: number): void {
     if (value === PROBE_PONG) this.#isSwitchover = true;
+  }
+
+  /** How long a destination's device has been known (ms); undefined before it said anything. */
+  knownMs(idstr: string, instanceId: number): number | undefined {
+    const sinceMs = this.#sinceMs.get(`${idstr} ${instanceId}`);
+    return sinceMs === undefined ? undefined : this.#clock.nowMs() - sinceMs;
   }
 
   /** What is known of a destination's device; undefined before it said anything. */
@@ -141,6 +149,7 @@ export class PeerKnowledge {
         if (!this.#devices.has(key) && this.#devices.size >= LIMITS.PEER_DEVICES) {
           throw bad('devices', `at most ${LIMITS.PEER_DEVICES} (PEER_DEVICES)`, `${this.#devices.size + 1}`);
         }
+        if (!this.#sinceMs.has(key)) this.#sinceMs.set(key, this.#clock.nowMs());
         this.#devices.set(key, {
           idstr: text,
           instanceId,

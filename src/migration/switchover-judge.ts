@@ -9,11 +9,15 @@ import { estimateDowntime } from './downtime.ts';
 import type { PeerKnowledge } from './peer-extension.ts';
 import type { RamSender } from './ram/ram-sender.ts';
 import type { SectionSaver } from './section-saver.ts';
-import type { SourceStats } from './stats.ts';
+import { type SourceStats, WINDOW_MS } from './stats.ts';
 import type { SourceAck } from './vfio/switchover-ack.ts';
+import { AHEAD_BYTES } from './vfio/vfio-load.ts';
 
 /** Stop the guest; wait for the ack alone; or send more. */
 export type Judgement = 'switch' | 'ack' | 'send';
+
+/** How long a device that is ready tells more than is known of it (ms): a window in which it took data throughout. */
+const TELLING_MS = 2 * WINDOW_MS;
 
 /** Judges one migration. */
 export class SwitchoverJudge {
@@ -67,18 +71,26 @@ export class SwitchoverJudge {
     if (knownBytes > 0 && knownBytes >= threshold) return false;
     await this.#sync();
     const stopCopyBytes = await this.#sections.pendingExact();
-    this.#estimate = estimateDowntime({
-      ramBytes: this.#ram.pendingBytes,
-      wireBytesPerMs,
-      devices: this.#sections.vfio.map(({ id, idstr, instanceId, stopCopyBytes: bytes, saveRate, isOverChannels }) => ({
-        id,
-        bytes,
-        isOverChannels,
-        saveBytesPerSecond: saveRate.bytesPerSecond,
-        loadBytesPerSecond: this.#peer.device(idstr, instanceId)?.loadBytesPerSecond ?? 0,
-      })),
-    });
-    if (this.#peer.isSwitchover) return this.#estimate.totalMs <= downtimeLimitMs;
+    const devices = this.#sections.vfio.map((device) => ({
+      id: device.id,
+      bytes: device.stopCopyBytes,
+      isOverChannels: device.isOverChannels,
+      saveBytesPerSecond: device.saveRate.bytesPerSecond,
+      loadBytesPerSecond: this.#peer.device(device.idstr, device.instanceId)?.loadBytesPerSecond ?? 0,
+    }));
+    this.#estimate = estimateDowntime({ ramBytes: this.#ram.pendingBytes, wireBytesPerMs, devices });
+    if (this.#peer.isSwitchover) return !this.#willTellMore() && this.#estimate.totalMs <= downtimeLimitMs;
     return this.#ram.pendingBytes + stopCopyBytes < threshold;
+  }
+
+  /**
+   * What is left of a device's precopy data will tell more: its rate, and the wire's, which the device held up for as long as
+   * it prepared.
+   */
+  #willTellMore(): boolean {
+    return this.#sections.vfio.some(({ idstr, instanceId, pendingBytes }) => {
+      const knownMs = this.#peer.knownMs(idstr, instanceId);
+      return knownMs !== undefined && knownMs < TELLING_MS && pendingBytes > AHEAD_BYTES;
+    });
   }
 }

@@ -14,7 +14,8 @@ const device = (bytes: number, save: number, load: number, id = 'd') => ({
 const estimate = (ramBytes: number, wireMiBPerS: number, devices: ReturnType<typeof device>[]) => {
   const wireBytesPerMs = (wireMiBPerS * MIB) / 1000;
   const { totalMs } = estimateDowntime({ ramBytes, wireBytesPerMs, devices });
-  return totalMs - estimateDowntime({ ramBytes: 0, wireBytesPerMs, devices: [] }).totalMs;
+  const without = devices.map((one) => ({ ...one, bytes: 0 }));
+  return totalMs - estimateDowntime({ ramBytes: 0, wireBytesPerMs, devices: without }).totalMs;
 };
 
 test('RAM takes what the wire needs', () => {

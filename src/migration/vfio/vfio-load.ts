@@ -50,7 +50,10 @@ export class VfioLoad {
   #progress = Promise.withResolvers<void>();
   #failure: Error | undefined;
   #firstWriteMs: number | undefined;
+  #readyMs: number | undefined;
   #isSwitchover = false;
+  /** What the source was told last of the device's rate; undefined before. */
+  #toldRate: number | undefined;
 
   constructor(deps: {
     id: string;
@@ -76,9 +79,21 @@ export class VfioLoad {
     this.#isOverChannels = deps.isOverChannels;
   }
 
-  /** Milliseconds since the first byte reached the device; 0 before. */
+  /** Milliseconds from the first byte that reached the device until it was ready, or until now; 0 before. */
   get preparationMs(): number {
-    return this.#firstWriteMs === undefined ? 0 : this.#clock.nowMs() - this.#firstWriteMs;
+    return this.#firstWriteMs === undefined ? 0 : (this.#readyMs ?? this.#clock.nowMs()) - this.#firstWriteMs;
+  }
+
+  /** What the device's rate is now (bytes per second, 0 = not known), for the source. */
+  tellRate(): number {
+    this.#toldRate = this.loadRate.bytesPerSecond;
+    return this.#toldRate;
+  }
+
+  /** Whether the source was told of a rate that is off by more than a share of it; never once its guest has stopped. */
+  rateIsNews(share: number): boolean {
+    if (this.#toldRate === undefined || this.#isSwitchover) return false;
+    return Math.abs(this.loadRate.bytesPerSecond - this.#toldRate) > share * this.#toldRate;
   }
 
   /** Before the stream: the device takes state from now on. */
@@ -147,6 +162,7 @@ export class VfioLoad {
   async ready(): Promise<void> {
     await this.#written();
     await this.#port.ready();
+    this.#readyMs = this.#clock.nowMs();
   }
 
   /** The device has all of its data: it checks it. Throws what it found. */

@@ -27,6 +27,8 @@ const IN_PLACE_BYTES = 4 << 20;
 const TELLING_BYTES = 65_536;
 /** Flag and length before a record's data. */
 const RECORD_BYTES = 16;
+/** How many of a device's last answers say how much STOP_COPY will have to carry. */
+const SIZES = 8;
 /** How many of the last chunks say how fast a device can be read or written. */
 const RATE_CHUNKS = 16;
 /** Smaller ones say more about the way to the device's thread. */
@@ -55,7 +57,8 @@ export class VfioSave {
   #isInPrecopy = false;
   #initialBytes = 0;
   #dirtyBytes = 0;
-  #stopCopyBytes = 0;
+  /** What the device said last of STOP_COPY. */
+  readonly #stopCopySizes: number[] = [];
   #isInitSent = false;
   #transferred = 0;
   #sendingMs = 0;
@@ -112,9 +115,10 @@ export class VfioSave {
     return this.#isInPrecopy ? this.#initialBytes + this.#dirtyBytes : 0;
   }
 
-  /** What STOP_COPY will have to carry, as the device last said. */
+  /** What STOP_COPY will have to carry: the mean of what the device said last, as such statistics are noisy. */
   get stopCopyBytes(): number {
-    return this.#stopCopyBytes;
+    const sizes = this.#stopCopySizes;
+    return sizes.length === 0 ? 0 : sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
   }
 
   /** True while initial data has not all been sent. */
@@ -124,7 +128,7 @@ export class VfioSave {
 
   /** SECTION_START; with a running guest and a device that can, saving begins now. */
   async setup(isRunning: boolean): Promise<void> {
-    this.#stopCopyBytes = trustedBytes(await this.#port.stopCopyBytes());
+    await this.#askSize();
     if (isRunning && this.#port.features.precopy) {
       await this.#port.setState('pre-copy', 'running');
       this.#isInPrecopy = true;
@@ -163,9 +167,9 @@ export class VfioSave {
    * `vfio/ack` once switchover has been decided.
    */
   async pendingExact(): Promise<number> {
-    this.#stopCopyBytes = trustedBytes(await this.#port.stopCopyBytes());
+    const size = await this.#askSize();
     if (this.#isInPrecopy) await this.#refresh();
-    return this.#stopCopyBytes;
+    return size;
   }
 
   /** The guest stands still: sends what goes over multifd channels, `config` last. */
@@ -258,6 +262,13 @@ export class VfioSave {
     const initial = Math.min(this.#initialBytes, bytes);
     this.#initialBytes -= initial;
     this.#dirtyBytes = Math.max(0, this.#dirtyBytes - (bytes - initial));
+  }
+
+  async #askSize(): Promise<number> {
+    const size = trustedBytes(await this.#port.stopCopyBytes());
+    this.#stopCopySizes.push(size);
+    if (this.#stopCopySizes.length > SIZES) this.#stopCopySizes.shift();
+    return size;
   }
 
   async #refresh(): Promise<void> {

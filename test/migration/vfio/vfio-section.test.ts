@@ -33,6 +33,7 @@ class ScriptedPort implements VfioPort {
   readonly written: string[] = [];
   readonly states: string[] = [];
   landing: VfioLanding | undefined;
+  stopCopySize = 100;
   info = { initialBytes: 3, dirtyBytes: 0, reinit: false };
   #state: VfioState = 'running';
   onWrite: () => Promise<void> = async () => undefined;
@@ -60,7 +61,7 @@ class ScriptedPort implements VfioPort {
   }
 
   async stopCopyBytes() {
-    return 100;
+    return this.stopCopySize;
   }
 
   async read(_maxBytes: number, memory: { into?: SharedArrayBuffer } = {}): Promise<VfioRead> {
@@ -192,6 +193,17 @@ describe('the source', () => {
     ack.decide();
     port.info = { initialBytes: 1, dirtyBytes: 0, reinit: true };
     await expect(save.pendingExact()).rejects.toMatchObject({ code: 'vfio/ack' });
+  });
+
+  test('takes the mean of what a device says of STOP_COPY, whose statistics may be noisy', async () => {
+    const port = new ScriptedPort();
+    const { save } = saver(port);
+    await save.setup(true);
+    for (const size of [70, 130, 100]) {
+      port.stopCopySize = size;
+      expect(await save.pendingExact()).toBe(size);
+    }
+    expect(save.stopCopyBytes).toBe(100);
   });
 
   test('counts what was read off the estimate, the initial part first', async () => {
@@ -360,6 +372,18 @@ describe('the destination', () => {
     await load.finish();
     expect(Buffer.from(port.landing.memory).toString('hex')).toBe('ccddeeff');
     expect(port.written).toEqual(['aabb', '4 bytes from 2', '99']);
+  });
+
+  test('has news for the source when the rate has changed since it was told', async () => {
+    const { load, feed } = loader(new ScriptedPort());
+    await load.setup();
+    expect(load.rateIsNews(0.1)).toBe(false); // nobody has asked yet
+    expect(load.tellRate()).toBe(0);
+    await feed(`${DATA} 0000000000010000 ${'00'.repeat(0x1_0000)} ${END}`);
+    await load.ready();
+    expect(load.rateIsNews(0.1)).toBe(true);
+    expect(load.tellRate()).toBe(0x1_0000 * 1000);
+    expect(load.rateIsNews(0.1)).toBe(false);
   });
 
   test('is not ready before the device says so', async () => {

@@ -23,12 +23,17 @@ export interface Native {
   dup(fd: number): number;
   /** Makes reads and writes on the descriptor wait, for a thread that has nothing else to do. */
   setBlocking(fd: number): void;
+  /** Whether a descriptor becomes ready for `events` (`POLL`) within so many milliseconds; the thread stands still until then. */
+  isReadyWithin(fd: number, events: number, milliseconds: number): boolean;
   /** `shutdown(2)` of both directions: ends a read or write that waits in another thread. */
   shutdown(fd: number): void;
 }
 
 /** errno values callers meet. */
 export const ERRNO = { EINTR: 4, EAGAIN: 11, EPIPE: 32, ECONNRESET: 104 } as const;
+
+/** What `isReadyWithin` can wait for (poll(2)). */
+export const POLL = { IN: 1, OUT: 4 } as const;
 
 /** Most entries one readv or writev takes (IOV_MAX on Linux). */
 export const IOV_MAX = 1024;
@@ -81,6 +86,7 @@ function bind(ffi: FfiModule): Native {
     writev: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
     readv: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
     setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
+    poll: { arguments: ['u64', 'u64', 'i32'], return: 'i32' },
     fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
     shutdown: { arguments: ['i32', 'i32'], return: 'i32' },
     __errno_location: { arguments: [], return: 'pointer' },
@@ -91,8 +97,9 @@ function bind(ffi: FfiModule): Native {
     return found;
   };
   const [madvise, writev, readv, setsockopt] = [call('madvise'), call('writev'), call('readv'), call('setsockopt')];
-  const [mmap, fcntl, shutdown, errnoLocation] = [
+  const [mmap, poll, fcntl, shutdown, errnoLocation] = [
     call('mmap'),
+    call('poll'),
     call('fcntl'),
     call('shutdown'),
     call('__errno_location'),
@@ -102,6 +109,8 @@ function bind(ffi: FfiModule): Native {
     Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
   const option = new Int32Array(new SharedArrayBuffer(4));
   const optionAddress = ffi.getRawPointer(new Uint8Array(option.buffer));
+  const polled = new Int32Array(new SharedArrayBuffer(8));
+  const polledAddress = BigInt(addressOf(new Uint8Array(polled.buffer)));
   return {
     addressOf,
     adviseHugePages: (view) => {
@@ -126,6 +135,11 @@ function bind(ffi: FfiModule): Native {
     dup: (fd) => orErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
     setBlocking: (fd) => {
       fcntl(fd, F_SETFL, Number(fcntl(fd, F_GETFL, 0)) & ~O_NONBLOCK);
+    },
+    isReadyWithin: (fd, events, milliseconds) => {
+      polled[0] = fd;
+      polled[1] = events; // and none returned yet
+      return Number(poll(polledAddress, 1n, milliseconds)) > 0;
     },
     shutdown: (fd) => {
       shutdown(fd, SHUT_RDWR);

@@ -9,6 +9,7 @@ import { HarnessError, messageOf } from '../../base/errors.ts';
 import { ERRNO, native } from '../../threads/native.ts';
 import type { GatherList } from '../../threads/segments.ts';
 import type { ByteSink, ByteSource, Channel } from './channel.ts';
+import { ShortWait } from './short-wait.ts';
 
 const GATHER_BYTES = 32_768;
 /** What libuv is given to write when the kernel's buffer is full; its completion means there is room again. */
@@ -195,6 +196,7 @@ export class SocketSink implements ByteSink {
   readonly #gather = new Uint8Array(new SharedArrayBuffer(GATHER_BYTES));
   readonly #iov = new BigUint64Array(new SharedArrayBuffer(16));
   readonly #iovAddress: number;
+  readonly #short: ShortWait;
   #used = 0;
   #written = 0;
   /** Writes that libuv has not finished: what comes after them has to queue behind them. */
@@ -204,6 +206,7 @@ export class SocketSink implements ByteSink {
     this.#socket = socket;
     this.#state = state;
     this.#fd = fd;
+    this.#short = ShortWait.forWriting(fd);
     this.#iovAddress = native?.addressOf(new Uint8Array(this.#iov.buffer)) ?? 0;
     this.#iov[0] = BigInt(native?.addressOf(this.#gather) ?? 0);
   }
@@ -234,12 +237,15 @@ export class SocketSink implements ByteSink {
       return;
     }
     let index = 0;
+    const end = this.#written + batch.byteLength;
     while (index < batch.entryCount) {
       this.#state.check();
       const result = native.writev(this.#fd, batch.iovAddress + index * 16, batch.entryCount - index);
+      if (result === -ERRNO.EAGAIN && this.#short.isReadySoon()) continue;
       if (result === -ERRNO.EAGAIN) index = await this.#sendViews(batch, index, WAIT_WRITE_BYTES);
       else if (result >= 0) {
         this.#written += result;
+        if (this.#written === end) return;
         index = advance(batch.entries, index, result);
       } else this.#failed(result);
     }
@@ -317,11 +323,18 @@ class NativeSource implements ByteSource {
   readonly #socket: net.Socket;
   readonly #state: SocketState;
   readonly #landing: Landing;
+  readonly #short: ShortWait;
+  /** One u64 (address, length) entry: the landing buffer. */
+  readonly #iov = new BigUint64Array(new SharedArrayBuffer(16));
+  readonly #iovAddress: number;
 
   constructor(socket: net.Socket, state: SocketState, fd: number, landing: Landing) {
     this.#socket = socket;
     this.#state = state;
     this.#landing = landing;
+    this.#short = ShortWait.forReading(fd);
+    this.#iov.set([BigInt(native?.addressOf(landing.bytes) ?? 0), BigInt(WAIT_READ_BYTES)]);
+    this.#iovAddress = native?.addressOf(new Uint8Array(this.#iov.buffer)) ?? 0;
     socket.pause();
     this.readv = (iovAddress, count) => {
       if (state.why !== undefined || socket.destroyed) return -ERRNO.ECONNRESET;
@@ -332,6 +345,13 @@ class NativeSource implements ByteSource {
   async read(into: Uint8Array): Promise<number> {
     if (this.#state.ended) return 0;
     const landing = this.#landing;
+    if (this.#short.isReadySoon()) {
+      const count = this.readv(this.#iovAddress, 1);
+      if (count > 0) {
+        into.set(landing.bytes.subarray(0, count));
+        return count;
+      } // the end and errors are libuv's to tell
+    }
     let end: (() => void) | undefined;
     // A target shorter than the landing buffer would lose bytes: the reader always asks for more (see StreamReader).
     try {

@@ -144,10 +144,13 @@ export class SocketState {
   readonly #waiting = new Set<(error: Error) => void>();
   why: string | undefined;
   ended = false;
+  /** Bytes that went out so far. */
+  written: () => number;
 
   constructor(socket: net.Socket, uri: string) {
     this.uri = uri;
     this.#socket = socket;
+    this.written = () => socket.bytesWritten;
     socket.on('error', (error) => this.fail(messageOf(error)));
     socket.on('close', () => this.fail('closed'));
     socket.on('end', () => {
@@ -161,12 +164,8 @@ export class SocketState {
     this.#waiting.clear();
   }
 
-  error(): HarnessError {
-    return new HarnessError('transport/closed', {
-      uri: this.uri,
-      at: this.#socket.bytesWritten,
-      why: this.why ?? 'closed',
-    });
+  error(why: string = this.why ?? 'closed'): HarnessError {
+    return new HarnessError('transport/closed', { uri: this.uri, at: this.written(), why });
   }
 
   /** Throws when the socket is dead: before every native call, because its descriptor may be another's by now. */
@@ -199,6 +198,8 @@ export class SocketSink implements ByteSink {
   readonly #short: ShortWait;
   #used = 0;
   #written = 0;
+  /** Why nothing more can be written. What the peer said before it went can still be read. */
+  #broken: string | undefined;
   /** Writes that libuv has not finished: what comes after them has to queue behind them. */
   #queued = 0;
 
@@ -209,6 +210,7 @@ export class SocketSink implements ByteSink {
     this.#short = ShortWait.forWriting(fd);
     this.#iovAddress = native?.addressOf(new Uint8Array(this.#iov.buffer)) ?? 0;
     this.#iov[0] = BigInt(native?.addressOf(this.#gather) ?? 0);
+    state.written = () => this.#written;
   }
 
   get bytesWritten(): number {
@@ -223,7 +225,7 @@ export class SocketSink implements ByteSink {
   }
 
   async flush(): Promise<void> {
-    this.#state.check();
+    this.#check();
     const length = this.#used;
     this.#used = 0;
     const done = this.#sendNow(length);
@@ -239,7 +241,7 @@ export class SocketSink implements ByteSink {
     let index = 0;
     const end = this.#written + batch.byteLength;
     while (index < batch.entryCount) {
-      this.#state.check();
+      this.#check();
       const result = native.writev(this.#fd, batch.iovAddress + index * 16, batch.entryCount - index);
       if (result === -ERRNO.EAGAIN && this.#short.isReadySoon()) continue;
       if (result === -ERRNO.EAGAIN) index = await this.#sendViews(batch, index, WAIT_WRITE_BYTES);
@@ -267,12 +269,17 @@ export class SocketSink implements ByteSink {
   /** Errors that are no more than "not now" leave the work to the next attempt. */
   #failed(result: number): void {
     if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) return;
-    this.#state.fail(result === -ERRNO.EPIPE ? 'Broken pipe' : `write failed with errno ${-result}`);
+    this.#broken = result === -ERRNO.EPIPE ? 'Broken pipe' : `write failed with errno ${-result}`;
+  }
+
+  #check(): void {
+    if (this.#broken !== undefined) throw this.#state.error(this.#broken);
+    this.#state.check();
   }
 
   /** Writes about `limit` bytes of entries from `index` on through libuv; returns the entry after the last one written. */
   async #sendViews(batch: GatherList, index: number, limit: number): Promise<number> {
-    this.#state.check();
+    this.#check();
     let next = index;
     let bytes = 0;
     await this.#state.wait<void>((resolve) => {
@@ -292,7 +299,7 @@ export class SocketSink implements ByteSink {
   }
 
   async #send(bytes: Uint8Array): Promise<void> {
-    this.#state.check();
+    this.#check();
     this.#queued += 1;
     await this.#state.wait<void>((resolve) => this.#socket.write(bytes, (error) => error ?? resolve()));
     this.#queued -= 1; // after an error it stays: the socket is dead

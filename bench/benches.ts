@@ -4,6 +4,7 @@ import type { Bench } from './support/bench.ts';
 
 /** Benchmarks by name. */
 export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
+  accuracy: async () => (await import('./accuracy.ts')).accuracyBench,
   devices: async () => (await import('./devices.ts')).devicesBench,
   limits: async () => (await import('./limits.ts')).limitsBench,
   multifd: async () => (await import('./multifd.ts')).multifdBench,

@@ -4,6 +4,7 @@ import { HarnessError } from '../base/errors.ts';
 import { parseRate, parseSize, parseTimeMs } from '../base/units.ts';
 import { type GuestOptions, guestRegion, parseGuestOption } from '../hw/guest/guest-options.ts';
 import type { Fill } from './fill.ts';
+import { parseRingSize } from './vm-option-table.ts';
 
 /** The command's flags as commander hands them over. */
 export interface MigrateFlags {
@@ -20,6 +21,7 @@ export interface MigrateFlags {
   readonly cap: readonly string[];
   readonly compare?: string;
   readonly param: readonly string[];
+  readonly dirtyRingSize?: string;
   readonly timeout: string;
   readonly json?: boolean;
 }
@@ -44,6 +46,8 @@ export interface MigrationPlan {
   /** Capabilities that a second migration has and the first has not; empty = one migration. */
   readonly compare: readonly string[];
   readonly parameters: Readonly<Record<string, unknown>>;
+  /** Page writes that fill a vCPU's dirty ring, which dirty-limit needs; undefined means none. */
+  readonly dirtyRingPages: number | undefined;
   readonly timeoutMs: number;
 }
 
@@ -81,6 +85,8 @@ export function planOf(flags: MigrateFlags): MigrationPlan {
     capabilities: [...new Set(capabilities)],
     compare: namesOf(flags.compare ?? ''),
     parameters,
+    dirtyRingPages:
+      flags.dirtyRingSize === undefined ? undefined : parseRingSize(flags.dirtyRingSize, '--dirty-ring-size'),
     timeoutMs: parseTimeMs(flags.timeout, '--timeout'),
   };
 }

@@ -69,6 +69,8 @@ class MigrationRun {
     ];
     for (const guest of this.#plan.guests) base.push('-object', guest.object);
     for (const device of this.#plan.devices) base.push('-device', device);
+    const { dirtyRingPages } = this.#plan;
+    if (dirtyRingPages !== undefined) base.push('-accel', `tcg,dirty-ring-size=${dirtyRingPages}`);
     await using source = await this.#start('source', [...base, ...loader]);
     await using destination = await this.#start('destination', [...base, '-incoming', 'defer']);
     await rm(join(this.#directory, 'fill'), { force: true });

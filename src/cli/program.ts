@@ -130,6 +130,10 @@ function declareMigrate(program: Command, end: (code: number) => void): void {
     .option('--cap <names>', 'migration capabilities to switch on, separated by commas; may be repeated', collect, [])
     .option('--compare <names>', 'migrate twice, without and with these capabilities, and show both side by side')
     .option('--param <name=value>', 'a migration parameter; may be repeated', collect, [])
+    .option(
+      '--dirty-ring-size <pages>',
+      "page writes that fill a vCPU's dirty ring; the capability dirty-limit needs it",
+    )
     .option('--timeout <time>', 'give up after this long', '120s')
     .option('--json', 'one JSON object on standard output instead of a table')
     .action(async (flags: MigrateFlags) => {

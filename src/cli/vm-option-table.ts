@@ -295,8 +295,8 @@ function parseCount(text: string, option: string): number {
   return Number(text);
 }
 
-/** 0, or a power of two as KVM wants it. */
-function parseRingSize(text: string, option: string): number {
+/** 0, or a power of two as KVM wants it. Throws `option/bad-value`. */
+export function parseRingSize(text: string, option: string): number {
   const size = /^\d{1,7}$/.test(text) ? Number(text) : -1;
   if (size < 0 || size > MAX_RING_PAGES || (size & (size - 1)) !== 0) {
     throw bad(option, `a power of two up to ${MAX_RING_PAGES}`, `'${text}'`);

@@ -24,12 +24,12 @@ interface Blockable {
 
 /** All of them; the first is the one that `migrate` tells. */
 export function blockersOf(devices: readonly Blockable[]): Blocker[] {
-  const unmigratable = devices.flatMap(({ id, idstr, descriptorField }): Blocker[] => {
+  const unmigratable = devices.flatMap(({ idstr, descriptorField }): Blocker[] => {
     if (descriptorField === undefined) return [];
     const why = `its field ${descriptorField} is a file descriptor, which no transport here carries`;
     return [
       {
-        reason: `non-migratable device: ${id}`,
+        reason: `non-migratable device: ${idstr}`, // as a real QEMU 10.0.2 lists it
         refusal: `State blocked by non-migratable device '${idstr}': ${why}`,
       },
     ];

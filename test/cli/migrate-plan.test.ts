@@ -45,7 +45,13 @@ test('parameters are numbers and booleans where they look so, else text', () => 
   });
 });
 
+test('a dirty ring is there when it is asked for', () => {
+  expect(planOf(FLAGS).dirtyRingPages).toBeUndefined();
+  expect(planOf({ ...FLAGS, dirtyRingSize: '4096' }).dirtyRingPages).toBe(4096);
+});
+
 test.each<[Partial<MigrateFlags>, string]>([
+  [{ dirtyRingSize: '5' }, '--dirty-ring-size: expected a power of two up to'],
   [{ memory: '5000B' }, '--memory: expected a multiple of the page size, 4096 bytes, got 5000 bytes'],
   [{ memory: '0' }, '--memory: expected a multiple of the page size'],
   [{ memory: 'lots' }, '--memory: expected a size'],

@@ -37,7 +37,7 @@ describe('migrate is refused, and the guest never notices,', () => {
   test('with a state that has a file descriptor', () => {
     const [blocker] = blockersOf([{ id: 'shm', idstr: '0000:00:03.0/ivshmem', descriptorField: 'pipe' }]);
     expect(blocker).toEqual({
-      reason: 'non-migratable device: shm',
+      reason: 'non-migratable device: 0000:00:03.0/ivshmem',
       refusal:
         "State blocked by non-migratable device '0000:00:03.0/ivshmem': its field pipe is a file descriptor, which no transport here carries",
     });

@@ -11,8 +11,8 @@ export interface Native {
   adviseHugePages(view: Uint8Array): void;
   /** Gives the whole pages behind the view back to the system at once; they read as zero afterwards. */
   releasePages(view: Uint8Array): void;
-  /** Lays an open file, from its start, over the whole view, which begins at a page: both are the same bytes then. 0 or minus errno. */
-  mapShared(fd: number, view: Uint8Array): number;
+  /** Lays an open file, from `offset` on, over the whole view, which begins at a page: both are the same bytes then. 0 or minus errno. */
+  mapShared(fd: number, view: Uint8Array, offset: number): number;
   /** `writev(2)`: `iovAddress` points to `count` pairs of u64 (address, length). Returns bytes, or minus errno. */
   writev(fd: number, iovAddress: number, count: number): number;
   /** `readv(2)`, as writev; 0 is end of file. */
@@ -120,9 +120,9 @@ function bind(ffi: FfiModule): Native {
     releasePages: (view) => {
       madvise(BigInt(addressOf(view)), BigInt(view.byteLength), MADV_DONTNEED);
     },
-    mapShared: (fd, view) => {
+    mapShared: (fd, view, offset) => {
       const [start, bytes] = [BigInt(addressOf(view)), BigInt(view.byteLength)];
-      const mapped = BigInt(mmap(start, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0n));
+      const mapped = BigInt(mmap(start, bytes, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, BigInt(offset)));
       return mapped === MAP_FAILED ? -ffi.getInt32(errnoLocation() as bigint, 0) : 0;
     },
     writev: (fd, iovAddress, count) => orErrno(writev(fd, BigInt(iovAddress), count)),

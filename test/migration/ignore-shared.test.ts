@@ -49,6 +49,31 @@ mapped('the file outlives the machine', async () => {
   expect(Buffer.compare(second.vm.ram.bytes, content)).toBe(0);
 });
 
+mapped('a machine may have a part of a shared file', async () => {
+  await using dir = await tempDir();
+  const path = dir.file('ram');
+  await writeFile(path, new Uint8Array(2 * RAM_BYTES));
+  await using vm = await machine({ ramFile: { path, share: true, offset: BigInt(RAM_BYTES) } });
+  vm.vm.ram.write(5 * PAGE, new TextEncoder().encode('hello'));
+  const file = await readFile(path);
+  expect(file.indexOf('hello')).toBe(RAM_BYTES + 5 * PAGE);
+});
+
+test('a private one begins with what is there in the file', async () => {
+  await using dir = await tempDir();
+  const path = dir.file('ram');
+  await writeFile(path, Buffer.concat([new Uint8Array(PAGE), content]));
+  await using vm = await machine({ ramFile: { path, share: false, offset: BigInt(PAGE) } });
+  expect(Buffer.compare(vm.vm.ram.bytes, content)).toBe(0);
+});
+
+test('a ROM is no RAM', async () => {
+  await using dir = await tempDir();
+  await writeFile(dir.file('ram'), content);
+  const ramFile = { path: dir.file('ram'), share: false, readonly: true };
+  await expect(machine({ ramFile })).rejects.toMatchObject({ code: 'ram/file', message: /it is a ROM/ });
+});
+
 test('a private file gives its content and keeps it', async () => {
   await using dir = await tempDir();
   await writeFile(dir.file('ram'), content);

@@ -30,7 +30,12 @@ export interface WatchedVmOptions {
   readonly globals?: Readonly<Record<string, string>>;
   readonly parameters?: Readonly<Record<string, unknown>>;
   /** RAM is in this file, as block `m`. */
-  readonly ramFile?: { readonly path: string; readonly share: boolean };
+  readonly ramFile?: {
+    readonly path: string;
+    readonly share: boolean;
+    readonly offset?: bigint;
+    readonly readonly?: boolean;
+  };
   /** Arguments of object-add. */
   readonly objects?: readonly Readonly<Record<string, string>>[];
   /** Written over RAM from address 0 before anything runs. */
@@ -55,8 +60,8 @@ export class WatchedVm implements AsyncDisposable {
     const objects = new ObjectRegistry();
     for (const object of options.objects ?? []) objects.add(object);
     if (ramFile !== undefined) {
-      const { path, share } = ramFile;
-      objects.add({ 'qom-type': 'memory-backend-file', id: 'm', size: BigInt(ramBytes), 'mem-path': path, share });
+      const { path, ...rest } = ramFile;
+      objects.add({ 'qom-type': 'memory-backend-file', id: 'm', size: BigInt(ramBytes), 'mem-path': path, ...rest });
     }
     const config: VmConfig = {
       objects,

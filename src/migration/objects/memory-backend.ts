@@ -1,5 +1,5 @@
 /**
- * Memory backends: `memory-backend-ram`, `-memfd` and `-file` (spec/control.md §5.4). A file is made, given its size and checked when the
+ * Memory backends: `memory-backend-ram`, `-memfd`, `-shm` and `-file` (spec/control.md §5.4). A file is made, given its size and checked when the
  * object is made, as in QEMU; it becomes RAM when a machine is built on it (`hw/ram-file.ts`).
  */
 
@@ -9,7 +9,13 @@ import { systemReason } from '../../base/system-reason.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 
 /** The types of memory backends. */
-export const MEMORY_BACKEND_TYPES = ['memory-backend-file', 'memory-backend-memfd', 'memory-backend-ram'] as const;
+export const MEMORY_BACKEND_TYPES = [
+  'memory-backend-file',
+  'memory-backend-memfd',
+  'memory-backend-ram',
+  'memory-backend-shm',
+] as const;
+const PAGE_BYTES = BigInt(PAGE_SIZE);
 type MemoryBackendType = (typeof MEMORY_BACKEND_TYPES)[number];
 
 interface Memory<T extends MemoryBackendType> {
@@ -19,7 +25,7 @@ interface Memory<T extends MemoryBackendType> {
   /** Others who map the same memory see what is written. */
   readonly share: boolean;
   /** The file that it is in; absent for memory without a name. */
-  readonly file?: { readonly path: string; readonly share: boolean };
+  readonly file?: { readonly path: string; readonly share: boolean; readonly offset: number; readonly isRom: boolean };
 }
 
 /** Memory that a machine may use as its RAM (`-machine memory-backend=ID`). */
@@ -31,43 +37,96 @@ export function checkBackendSize(type: MemoryBackendType, size: bigint): void {
   throw generic(`property 'size' of ${type} doesn't take value '${size}'`);
 }
 
+/** What `memory-backend-file` is told about its file, defaults filled in. */
+export interface FileBackendOptions {
+  readonly id: string;
+  /** Bytes. */
+  readonly size: bigint;
+  readonly share: boolean;
+  readonly path: string;
+  /** Where in the file the memory begins (bytes). */
+  readonly offset: bigint;
+  /** Asked of the memory's address (bytes; 0 for any): checked, and else WebAssembly's own 64 KiB. */
+  readonly align: bigint;
+  readonly readonly: boolean;
+  /** Memory that a guest cannot write; `auto`: when the file is read-only. */
+  readonly rom: 'on' | 'off' | 'auto';
+}
+
 /**
  * Opens the file, makes it if it is not there, and gives an empty one its size. A directory means memory without a name, as the
  * file that QEMU makes there has none either. Throws `qmp/generic` in QEMU's words.
  */
-export function makeFileBackend(options: { id: string; size: number; share: boolean; path: string }): MemoryBackend {
-  const { id, size, share, path } = options;
+export function makeFileBackend(options: FileBackendOptions): MemoryBackend {
+  checkRom(options);
+  const { share, path, offset } = options;
+  const size = Number(options.size);
   const type = 'memory-backend-file';
-  const refuseSize = () => {
-    if (size % PAGE_SIZE !== 0) throw generic(`backend '${type}' memory size must be multiple of 4 KiB`);
-  };
   const found = statSync(path, { throwIfNoEntry: false });
-  if (found?.isDirectory()) {
-    refuseSize();
+  if (found?.isDirectory() && !options.readonly) {
+    checkPlace(options, undefined);
     return { type, size, share };
   }
   let fd: number;
   try {
-    fd = openSync(path, 'a+', 0o644);
+    if (found?.isDirectory()) throw Object.assign(new Error('a directory'), { code: 'EISDIR' }); // Node would open it
+    fd = openSync(path, options.readonly ? 'r' : 'a+', 0o644);
   } catch (error) {
     throw generic(`can't open backing store ${path} for guest RAM: ${systemReason(error)}`);
   }
   try {
-    refuseSize();
     const stat = fstatSync(fd);
+    checkPlace(options, stat.isFile() ? BigInt(stat.size) : undefined);
     if (!stat.isFile()) throw generic('unable to map backing store for guest RAM: No such device');
-    if (stat.size === 0) ftruncateSync(fd, size);
-    else if (stat.size < size) {
-      const [has, wants] = [stat.size, size].map((bytes) => `0x${bytes.toString(16)}`);
-      throw generic(`${id} backing store size ${has} is too small for 'size' option ${wants} plus 'offset' option 0x0`);
-    }
+    if (stat.size === 0) ftruncateSync(fd, size + Number(offset));
   } catch (error) {
     if (found === undefined) unlinkSync(path); // unlike QEMU, which leaves it
     throw error;
   } finally {
     closeSync(fd);
   }
-  return { type, size, share, file: { path, share } };
+  const isRom = options.rom === 'on' || (options.rom === 'auto' && options.readonly);
+  return { type, size, share, file: { path, share, offset: Number(offset), isRom } };
+}
+
+/** Memory that others may map as well, without a name. Throws `qmp/generic`. */
+export function makeShmBackend({ id, size, share }: { id: string; size: bigint; share: boolean }): MemoryBackend {
+  const type = 'memory-backend-shm';
+  if (!share) throw generic("can't create shm backend with `share=off`");
+  checkRoom({ id, size, offset: 0n }, size);
+  return { type, size: Number(size), share };
+}
+
+function checkRom({ rom, readonly, share }: FileBackendOptions): void {
+  if (rom === 'on' && !readonly) throw generic("property 'rom' = 'on' is not supported with 'readonly' = 'off'");
+  if (rom === 'off' && readonly && share) {
+    throw generic("property 'rom' = 'off' is incompatible with 'readonly' = 'on' and 'share' = 'on'");
+  }
+}
+
+/** Size and place within a file of so many bytes (undefined: no file, nothing to compare), in QEMU's order. */
+function checkPlace(options: FileBackendOptions, fileBytes: bigint | undefined): void {
+  const { size, offset, align } = options;
+  if (fileBytes !== undefined && fileBytes > 0n) checkRoom(options, fileBytes);
+  const isWhole = (bytes: bigint) => bytes % PAGE_BYTES === 0n;
+  if (!isWhole(align)) throw generic(`alignment ${hex(align)} must be multiples of page size ${hex(PAGE_BYTES)}`);
+  if (!isWhole(offset)) throw generic(`offset ${hex(offset)} must be multiples of page size ${hex(PAGE_BYTES)}`);
+  if (!isWhole(size)) throw generic("backend 'memory-backend-file' memory size must be multiple of 4 KiB");
+  if (offset + size > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw generic('unable to map backing store for guest RAM: Value too large for defined data type');
+  }
+}
+
+function checkRoom({ id, size, offset }: { id: string; size: bigint; offset: bigint }, has: bigint): void {
+  const wants = ((size + PAGE_BYTES - 1n) / PAGE_BYTES) * PAGE_BYTES;
+  if (has >= wants + offset) return;
+  throw generic(
+    `${id} backing store size ${hex(has)} is too small for 'size' option ${hex(wants)} plus 'offset' option ${hex(offset)}`,
+  );
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
 }
 
 function generic(text: string): HarnessError {

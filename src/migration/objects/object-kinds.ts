@@ -5,7 +5,7 @@
 
 import * as kinds from '../../base/kinds.ts';
 import { enumOf, type Kind, optional, required, struct } from '../../base/kinds.ts';
-import { checkBackendSize, type MemoryBackend, makeFileBackend } from './memory-backend.ts';
+import { checkBackendSize, type MemoryBackend, makeFileBackend, makeShmBackend } from './memory-backend.ts';
 import { loadPskCredentials, type PskCredentials } from './tls-psk.ts';
 import { loadX509Credentials, type X509Credentials } from './tls-x509.ts';
 
@@ -60,9 +60,21 @@ const OBJECT_TYPES = {
   'memory-backend-file': row({
     parent: 'memory-backend',
     summary: 'RAM in a file',
-    kind: struct({ ...memory, 'discard-data': optional(kinds.boolean), 'mem-path': required(kinds.string) }),
+    kind: struct({
+      ...memory,
+      align: optional(kinds.size),
+      'discard-data': optional(kinds.boolean),
+      'mem-path': required(kinds.string),
+      offset: optional(kinds.size),
+      pmem: optional(kinds.boolean),
+      readonly: optional(kinds.boolean),
+      rom: optional(enumOf(['auto', 'on', 'off'])),
+    }),
     check: ({ size }) => checkBackendSize('memory-backend-file', size),
-    make: ({ size, share = false, 'mem-path': path }, id) => makeFileBackend({ id, size: Number(size), share, path }),
+    make: (args, id) => {
+      const { size, share = false, 'mem-path': path, offset = 0n, align = 0n, readonly = false, rom = 'auto' } = args;
+      return makeFileBackend({ id, size, share, path, offset, align, readonly, rom });
+    },
   }),
   'memory-backend-memfd': row({
     parent: 'memory-backend',
@@ -77,6 +89,13 @@ const OBJECT_TYPES = {
     kind: struct(memory),
     check: ({ size }) => checkBackendSize('memory-backend-ram', size),
     make: ({ size, share = false }) => ({ type: 'memory-backend-ram', size: Number(size), share }),
+  }),
+  'memory-backend-shm': row({
+    parent: 'memory-backend',
+    summary: 'RAM that is always shared; here, where nobody can be handed its descriptor, as memory-backend-ram',
+    kind: struct(memory),
+    check: ({ size }) => checkBackendSize('memory-backend-shm', size),
+    make: ({ size, share = true }, id) => makeShmBackend({ id, size, share }),
   }),
   'tls-creds-psk': row({
     parent: 'tls-creds',

@@ -118,6 +118,57 @@ test('the backend that a machine uses keeps what it was made with', async () => 
   expect(() => registry.remove('f')).toThrow('in use');
 });
 
+describe('memory-backend-file', () => {
+  const MIB = 1n << 20n;
+
+  // Each text was said by a real QEMU 10.0.2, of a file of 4 MiB.
+  test.each<[Arguments, string]>([
+    [{ offset: MIB, align: 4096n, pmem: true }, 'accepted'],
+    [{ offset: 3n * MIB, readonly: true, rom: 'off' }, 'accepted'],
+    [
+      { offset: 4n * MIB },
+      "m backing store size 0x400000 is too small for 'size' option 0x100000 plus 'offset' option 0x400000",
+    ],
+    [
+      { size: 4097n, offset: 8n * MIB },
+      "m backing store size 0x400000 is too small for 'size' option 0x2000 plus 'offset' option 0x800000",
+    ],
+    [
+      { offset: 4n * MIB, align: 100n },
+      "m backing store size 0x400000 is too small for 'size' option 0x100000 plus 'offset' option 0x400000",
+    ],
+    [{ offset: 100n, align: 100n }, 'alignment 0x64 must be multiples of page size 0x1000'],
+    [{ size: 100n, offset: 100n }, 'offset 0x64 must be multiples of page size 0x1000'],
+    [{ rom: 'on', offset: 100n }, "property 'rom' = 'on' is not supported with 'readonly' = 'off'"],
+    [
+      { rom: 'off', readonly: true, share: true },
+      "property 'rom' = 'off' is incompatible with 'readonly' = 'on' and 'share' = 'on'",
+    ],
+  ])('%o: %s', async (args, text) => {
+    await using dir = await tempDir();
+    await writeFile(dir.file('ram'), new Uint8Array(4 << 20));
+    const all = { 'qom-type': 'memory-backend-file', id: 'm', size: MIB, 'mem-path': dir.file('ram'), ...args };
+    expect(refusal(all)).toBe(text);
+  });
+
+  test('a new file is as long as offset and size', async () => {
+    await using dir = await tempDir();
+    const path = dir.file('ram');
+    const args = { 'qom-type': 'memory-backend-file', id: 'm', size: MIB, offset: 2n * MIB, 'mem-path': path };
+    expect(refusal(args)).toBe('accepted');
+    expect(statSync(path).size).toBe(3 << 20);
+  });
+
+  test('a read-only file has to be there, and no directory', async () => {
+    await using dir = await tempDir();
+    const args = { 'qom-type': 'memory-backend-file', id: 'm', size: MIB, readonly: true };
+    const cannot = (path: string) => `can't open backing store ${path} for guest RAM:`;
+    const none = dir.file('none');
+    expect(refusal({ ...args, 'mem-path': none })).toBe(`${cannot(none)} No such file or directory`);
+    expect(refusal({ ...args, 'mem-path': dir.path })).toBe(`${cannot(dir.path)} Is a directory`);
+  });
+});
+
 describe('tls-creds-psk', () => {
   test('a server has all keys, a client its own', async () => {
     await using dir = await tempDir();

@@ -115,11 +115,11 @@ export class LaneReader {
     }
   }
 
-  /** Gives the entry back to the writer. */
-  release(): void {
+  /** Gives the entry back to the writer. `atOnce`: somebody may wait for what this entry held, and not for room. */
+  release(atOnce = false): void {
     const released = Atomics.add(this.#slots, SLOT.RELEASED, 1) + 1;
     const left = (Atomics.load(this.#slots, SLOT.PUBLISHED) - released) | 0;
-    if (left * 2 <= this.#entries.length) this.#released.ring();
+    if (atOnce || left * 2 <= this.#entries.length) this.#released.ring();
   }
 
   #next(): Uint32Array | undefined | 'none' {

@@ -60,3 +60,15 @@ test('the bell rings when half of the ring is free, so that its writer wakes for
   });
   expect(rings).toEqual([0, 0, 0, 1, 1, 1, 1, 1]);
 });
+
+test('an entry that held what somebody waits for rings at once, however full the ring is', () => {
+  const { writer, reader, bell } = lane(16);
+  for (let value = 0; value < 16; value++) put(writer, value);
+  const seen = bell.count;
+  reader.take();
+  reader.release();
+  expect(bell.count).toBe(seen);
+  reader.take();
+  reader.release(true);
+  expect(bell.count).toBe(seen + 1);
+});

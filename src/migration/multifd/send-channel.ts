@@ -91,9 +91,10 @@ class SendChannel {
   /** The packet of `entry`, which had `bytes`, is out. */
   sent(entry: Uint32Array, bytes: number): void {
     this.#tally.add(SENT.BYTES, bytes);
-    if (entry[ENTRY.KIND] === ENTRY_KIND.STATE) this.#slots.release(entry[ENTRY.BLOCK]!);
+    const isState = entry[ENTRY.KIND] === ENTRY_KIND.STATE;
+    if (isState) this.#slots.release(entry[ENTRY.BLOCK]!);
     else this.#pagesSent();
-    this.lane.release();
+    this.lane.release(isState); // its device waits for the slot
   }
 
   #pagesSent(): void {

@@ -106,12 +106,18 @@ export async function openIncomingPath(deps: {
   };
 }
 
-/** A source whose channel broke ends the main channel as well; which of both is seen first is a race. Rejects with the cause. */
+/** What a device misses when the channel that should have brought it has failed. */
+const CONSEQUENCES = ['stream/truncated', 'transport/closed', 'vfio/arc'] as const;
+
+/**
+ * A source whose channel broke ends the main channel as well, and a device whose packets were refused lacks data; which is seen
+ * first is a race. Rejects with the cause.
+ */
 async function explained(
   error: unknown,
   { failure, clock }: { failure: Promise<never>; clock: Clock },
 ): Promise<never> {
-  if (!isHarnessError(error, 'stream/truncated') && !isHarnessError(error, 'transport/closed')) throw error;
+  if (!CONSEQUENCES.some((code) => isHarnessError(error, code))) throw error;
   const over = new AbortController();
   const patience = clock.sleep(LAST_WORDS_MS, over.signal).catch(() => undefined);
   await Promise.race([patience, failure]).finally(() => over.abort());

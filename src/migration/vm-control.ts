@@ -129,8 +129,11 @@ export type MigrationAddress =
       readonly transport: 'socket';
       readonly type: 'inet';
       readonly host: string;
+      /** As it was written; it is read when a socket is opened. */
       readonly port: string;
+      /** The last port to try to listen on; undefined means the first is the only one. */
       readonly to?: number;
+      /** IP versions asked for; undefined means as they come. */
       readonly ipv4?: boolean;
       readonly ipv6?: boolean;
       readonly keepAlive?: boolean;

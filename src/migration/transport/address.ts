@@ -2,7 +2,7 @@
 
 import { HarnessError } from '../../base/errors.ts';
 import type { MigrationAddress, MigrationChannel } from '../vm-control.ts';
-import { parseTcp, type TcpAddress } from './tcp-address.ts';
+import { type InetAddress, parseTcp, type TcpAddress } from './tcp-address.ts';
 
 /** Where a migration stream goes to or comes from; `file` offsets are bytes. */
 export type Address =
@@ -10,8 +10,6 @@ export type Address =
   | { readonly kind: 'unix'; readonly path: string; readonly uri: string }
   | { readonly kind: 'exec'; readonly command: readonly string[]; readonly uri: string }
   | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly uri: string };
-
-type InetAddress = Extract<MigrationAddress, { readonly type: 'inet' }>;
 
 /** Parses a migration URI. Throws `transport/bad-uri`, or `transport/unsupported` for the schemes this build has not. */
 export function parseUri(uri: string): Address {

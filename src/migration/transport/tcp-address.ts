@@ -5,19 +5,14 @@
  */
 
 import { HarnessError } from '../../base/errors.ts';
+import type { MigrationAddress } from '../vm-control.ts';
 
-/** Where a socket connects to or listens. */
-export interface TcpAddress {
+/** An inet address as QMP has it. */
+export type InetAddress = Extract<MigrationAddress, { readonly type: 'inet' }>;
+
+/** Where a socket connects to or listens; `portNumber` reads its port. */
+export interface TcpAddress extends Omit<InetAddress, 'transport' | 'type'> {
   readonly kind: 'tcp';
-  readonly host: string;
-  /** As it was written; `portNumber` reads it. */
-  readonly port: string;
-  /** The last port to try to listen on; undefined means the first is the only one. */
-  readonly to?: number;
-  /** IP versions asked for; undefined means as they come. */
-  readonly ipv4?: boolean;
-  readonly ipv6?: boolean;
-  readonly keepAlive?: boolean;
   readonly uri: string;
 }
 

@@ -10,6 +10,7 @@ import { MigrationOptions } from '../../src/migration/options/options.ts';
 import { PageFiles } from '../../src/migration/ram/page-files.ts';
 import type { ByteSource, SeekableFile } from '../../src/migration/transport/channel.ts';
 import { StreamReader, stagingBuffer } from '../../src/migration/transport/stream-reader.ts';
+import { bareMachine } from './bare-machine.ts';
 import { MemorySink, noIntake } from './stream-loading.ts';
 
 /** A file that is these bytes, from `start` on. */
@@ -82,14 +83,7 @@ export class MappedLoadingMachine {
         close: async () => {},
         destroy: () => {},
       },
-      machine: {
-        machineName: 'none',
-        uuid: undefined,
-        suppressDescription: false,
-        ramBlocks: [this.ram],
-        devices: async () => [],
-        takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
-      },
+      machine: bareMachine(this.ram),
       devices: [],
       mapped: { file, pages },
       intake: noIntake(),

@@ -14,6 +14,7 @@ import { MigrationOptions } from '../../src/migration/options/options.ts';
 import type { ByteSource, Channel } from '../../src/migration/transport/channel.ts';
 import { StreamReader, stagingBuffer } from '../../src/migration/transport/stream-reader.ts';
 import { StateIntake } from '../../src/migration/vfio/state-intake.ts';
+import { bareMachine } from './bare-machine.ts';
 import { MemorySink, memorySource } from './stream-loading.ts';
 
 const staging = stagingBuffer();
@@ -92,14 +93,7 @@ export class MultifdLoadingMachine {
       reader,
       channel,
       channels,
-      machine: {
-        machineName: 'none',
-        uuid: undefined,
-        suppressDescription: false,
-        ramBlocks: [this.ram],
-        devices: async () => [],
-        takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
-      },
+      machine: bareMachine(this.ram),
       devices: this.#devices,
       intake,
       options: this.#options.snapshot(),

@@ -13,6 +13,7 @@ import type { VmState } from '../../src/migration/savevm.ts';
 import type { ByteSink, ByteSource } from '../../src/migration/transport/channel.ts';
 import { StreamReader, stagingBuffer } from '../../src/migration/transport/stream-reader.ts';
 import { StateIntake } from '../../src/migration/vfio/state-intake.ts';
+import { bareMachine } from './bare-machine.ts';
 
 /** A source over bytes in memory; `chunkBytes`, asked before every read, limits what one read returns. */
 export function memorySource(bytes: Uint8Array, chunkBytes: () => number = () => bytes.length): ByteSource {
@@ -90,12 +91,8 @@ export class LoadingMachine {
       reader: new StreamReader(source, { staging }),
       channel: { uri: 'memory:', bidirectional: true, sink, source, close: async () => {}, destroy: () => {} },
       machine: {
-        machineName: 'none',
+        ...bareMachine(this.ram),
         uuid: this.#uuid,
-        suppressDescription: false,
-        ramBlocks: [this.ram],
-        devices: async () => [],
-        takeOver: () => Promise.reject(new Error('only DestinationMigration takes over')),
       },
       devices: [],
       intake: noIntake(),

@@ -1,6 +1,7 @@
 /** The virtual hardware: RAM, devices, vCPUs that run scripted guests, and the virtual clock that runs while they do. */
 
 import { closeSync, fstatSync, openSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { HarnessError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { DeviceSet, type MachineDevice, type VfioStateListener } from './device-set.ts';
@@ -11,6 +12,7 @@ import type { GuestCheck } from './guest/guest-program.ts';
 import { Vcpu, type VcpuStats } from './guest/vcpu.ts';
 import { RamBlock } from './ram.ts';
 import type { RamFile } from './ram-file.ts';
+import { type RunningScout, startScout } from './ram-scout.ts';
 import { DEFAULT_RESOURCE_BYTES } from './vfio/resource-pool.ts';
 import { SharedTime } from './virtual-time.ts';
 
@@ -51,6 +53,7 @@ export class Machine {
   /** Pages per second by vCPU. */
   readonly #limits = new Map<number, number>();
   readonly #devices: Promise<DeviceSet>;
+  #scout: Promise<RunningScout> | undefined;
 
   /**
    * Throws `option/bad-value` for a guest region or a loader file that does not fit into RAM or cannot be read, and what
@@ -75,6 +78,21 @@ export class Machine {
       ...(config.deviceDeadlineMs === undefined ? {} : { deadlineMs: config.deviceDeadlineMs }),
     });
     this.#devices.catch(() => undefined); // reported by everybody who asks for them
+  }
+
+  /**
+   * Starts a thread that looks for zero pages ahead of a migration, on a machine that has a second CPU for it. Throws what
+   * keeps the thread from starting.
+   */
+  async scoutRam(): Promise<void> {
+    if (availableParallelism() < 2) return;
+    this.#scout ??= startScout({
+      ram: this.ram.share,
+      onEnd: () => {
+        this.ram.scout = undefined;
+      },
+    });
+    this.ram.scout = (await this.#scout).scout;
   }
 
   /** The devices, once all of them are there. Throws what kept one from being created. */
@@ -214,8 +232,11 @@ export class Machine {
   async [Symbol.asyncDispose](): Promise<void> {
     const vcpus = await this.#vcpus.catch(() => []);
     const devices = await this.#devices.catch(() => undefined);
+    const scout = await this.#scout?.catch(() => undefined);
     await Promise.all(
-      [...vcpus, ...(devices === undefined ? [] : [devices])].map((owner) => owner[Symbol.asyncDispose]()),
+      [...vcpus, ...[devices, scout].filter((owner) => owner !== undefined)].map((owner) =>
+        owner[Symbol.asyncDispose](),
+      ),
     );
     this.ram[Symbol.dispose]();
   }

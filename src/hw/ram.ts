@@ -16,6 +16,7 @@ import { PAGE_SIZE } from '../wire/ram.ts';
 import { bitCount, lowestBits } from './bit-masks.ts';
 import { DirtyWatch } from './dirty-watch.ts';
 import { attachRamFile, type RamFile } from './ram-file.ts';
+import type { RamScout } from './ram-scout.ts';
 
 const WASM_PAGE = 65_536;
 const MAX_PAGES_32 = 65_536;
@@ -54,6 +55,8 @@ export interface RamShare {
   readonly bitmaps: WebAssembly.Memory;
   /** Byte offset of the dirty bitmap in `bitmaps`. */
   readonly dirtyOffset: number;
+  /** Byte offset of the bitmap of pages that a running migration has to send. */
+  readonly pendingOffset: number;
   /** Byte offset of the bitmap of pages that were ever written. */
   readonly writtenOffset: number;
 }
@@ -106,6 +109,8 @@ export class RamBlock {
   readonly #scratchBase: number;
   #pendingPages = 0;
   #watch: DirtyWatch | undefined;
+  /** Looks for zero pages ahead of `takePages` and `takeMasks`, where there is one. */
+  scout: RamScout | undefined;
 
   /**
    * Allocates a block of `length` bytes (a multiple of 4 KiB), all zero and never written, or with a file's content.
@@ -136,6 +141,7 @@ export class RamBlock {
         address,
         bitmaps,
         dirtyOffset: 0,
+        pendingOffset: bitmapBytes,
         writtenOffset: bitmapBytes * 2,
       };
       const block = new RamBlock(share, file?.share === true);
@@ -156,7 +162,7 @@ export class RamBlock {
     this.bytes = new Uint8Array(share.memory.buffer, 0, share.length);
     this.#words = Math.ceil(this.pageCount / 64);
     this.#groups = Math.ceil(this.pageCount / GROUP);
-    this.#pendingOffset = this.#words * 8;
+    this.#pendingOffset = share.pendingOffset;
     this.#writtenOffset = share.writtenOffset;
     this.#scratchOffset = this.#words * 24;
     const { buffer } = share.bitmaps;
@@ -218,6 +224,7 @@ export class RamBlock {
     this.#bitmap.harvest(this.share.dirtyOffset, this.#pendingOffset, this.#writtenOffset, this.#words);
     this.#bitmap.setRange(this.#pendingOffset, 0, this.pageCount);
     this.#pendingPages = this.pageCount;
+    this.scout?.beginPass(this.#pendingPages);
     this.forgetBlockName();
   }
 
@@ -226,6 +233,7 @@ export class RamBlock {
     this.#watch?.look();
     const fresh = this.#bitmap.harvest(this.share.dirtyOffset, this.#pendingOffset, this.#writtenOffset, this.#words);
     this.#pendingPages += fresh;
+    this.scout?.beginPass(this.#pendingPages);
     return fresh;
   }
 
@@ -233,6 +241,7 @@ export class RamBlock {
   endSave(): void {
     this.#bitmap.giveBack(this.share.dirtyOffset, this.#pendingOffset, this.#words);
     this.#pendingPages = 0;
+    this.scout?.endPass();
   }
 
   /**
@@ -289,9 +298,7 @@ export class RamBlock {
       if (group >= this.#groups) break;
       const mask = lowestBits(this.#pending[group]!, Math.max(1, options.maxPages - slots[SLOT.NORMAL_PAGES]!));
       const unwritten = options.detectZero ? mask & ~this.#written[group]! : 0;
-      const zero = options.detectZero
-        ? unwritten | this.#pages.zeroMask(group * GROUP * PAGE_SIZE, mask & ~unwritten)
-        : 0;
+      const zero = options.detectZero ? unwritten | this.#zerosOf(group, mask & ~unwritten) : 0;
       this.#bitmap.emit(this.#scratchOffset, iov, group, mask, zero, headersBase, this.#ramBase);
       this.#pending[group] = this.#pending[group]! & ~mask;
       if (this.#pending[group] !== 0) break;
@@ -316,9 +323,7 @@ export class RamBlock {
       if (group >= this.#groups) return taken;
       const mask = lowestBits(this.#pending[group]!, options.maxPages - taken.dataPages);
       const unwritten = options.detectZero ? mask & ~this.#written[group]! : 0;
-      const zero = options.detectZero
-        ? unwritten | this.#pages.zeroMask(group * GROUP * PAGE_SIZE, mask & ~unwritten)
-        : 0;
+      const zero = options.detectZero ? unwritten | this.#zerosOf(group, mask & ~unwritten) : 0;
       this.#pending[group] = this.#pending[group]! & ~mask;
       taken.groups.push({ group, data: mask & ~zero, zero });
       taken.dataPages += bitCount(mask & ~zero);
@@ -347,6 +352,12 @@ export class RamBlock {
     into.set(new Uint32Array(this.share.bitmaps.buffer, out, count));
     this.#pendingPages -= count;
     return count;
+  }
+
+  /** The zero ones of the group's pages in `wanted`, which were pending until now. */
+  #zerosOf(group: number, wanted: number): number {
+    if (this.scout?.knows(group) === true) return this.scout.zerosOf(group) & wanted;
+    return this.#pages.zeroMask(group * GROUP * PAGE_SIZE, wanted);
   }
 
   /** True when the page holds nothing but zeros. */

@@ -186,6 +186,11 @@ export class Vm implements VmControl {
     return this.#machine.device(id);
   }
 
+  /** Spends a thread on faster migrations (Machine.scoutRam). Throws what keeps it from starting. */
+  scoutRam(): Promise<void> {
+    return this.#machine.scoutRam();
+  }
+
   /** Whether each guest left its RAM as it must; the guest must be stopped. */
   checkGuests(): readonly { readonly id: string; readonly ok: boolean; readonly detail: string }[] {
     return this.#machine.checkGuests();

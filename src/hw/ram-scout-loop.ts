@@ -9,6 +9,8 @@ import { GROUP_BYTES, GROUPS_PER_CHUNK, SCOUT_WORD, type ScoutShare } from './ra
 const LEAD = 4;
 /** So near to the sender it would look at the same pages in a moment. */
 const NEAREST = 2;
+/** After so many chunks without a zero page there will hardly be any in the next: looking would take time from the sender. */
+const MOST_IN_VAIN = 4;
 
 /** The thread's end of a scout. */
 export class ScoutLoop {
@@ -22,6 +24,8 @@ export class ScoutLoop {
   #generation = 0;
   #position = 0;
   #next = 0;
+  /** Chunks without a zero page since the last with one. */
+  #inVain = 0;
 
   constructor(share: ScoutShare) {
     const { ram } = share;
@@ -39,7 +43,12 @@ export class ScoutLoop {
     return Atomics.load(this.#words, SCOUT_WORD.CLOSED) === 1;
   }
 
-  /** Looks at one chunk; false when there is none to look at. */
+  /** The owner has rung: it has found zero pages, or a pass begins. */
+  wake(): void {
+    this.#inVain = 0;
+  }
+
+  /** Looks at one chunk; false when there is none to look at until the owner rings. */
   step(): boolean {
     const generation = Atomics.load(this.#words, SCOUT_WORD.GENERATION);
     if (generation === 0) return false;
@@ -50,12 +59,16 @@ export class ScoutLoop {
     }
     this.#position = position;
     const chunk = this.#next;
-    if (chunk >= this.#looked.length) return false;
+    if (chunk >= this.#looked.length || this.#inVain >= MOST_IN_VAIN) return false;
     const end = Math.min(this.#groups, (chunk + 1) * GROUPS_PER_CHUNK);
+    let found = 0;
     for (let group = chunk * GROUPS_PER_CHUNK; group < end; group++) {
       const wanted = this.#pending[group]! & this.#written[group]!;
-      this.#zeros[group] = wanted === 0 ? 0 : this.#pages.zeroMask(group * GROUP_BYTES, wanted);
+      const zeros = wanted === 0 ? 0 : this.#pages.zeroMask(group * GROUP_BYTES, wanted);
+      this.#zeros[group] = zeros;
+      found |= zeros;
     }
+    this.#inVain = found === 0 ? this.#inVain + 1 : 0;
     Atomics.store(this.#looked, chunk, generation);
     this.#next = chunk + 1;
     return true;
@@ -70,6 +83,8 @@ export function runScout(share: ScoutShare, onReady: () => void): void {
   for (;;) {
     const seen = bell.count;
     if (loop.isClosed) return;
-    if (!loop.step()) bell.block(seen);
+    if (loop.step()) continue;
+    bell.block(seen);
+    loop.wake();
   }
 }

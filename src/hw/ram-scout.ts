@@ -62,6 +62,8 @@ export class RamScout {
   /** The chunk that is asked about, and whether the scout has been there. */
   #chunk = -1;
   #isKnown = false;
+  /** The sender found zero pages there itself: the scout can be of use again. */
+  #hasZeros = false;
 
   constructor(share: ScoutShare) {
     this.#words = new Int32Array(share.words);
@@ -96,12 +98,18 @@ export class RamScout {
     return this.#zeros[group]!;
   }
 
+  /** The sender looked itself, and found these zero pages. */
+  found(zeros: number): void {
+    if (zeros !== 0) this.#hasZeros = true;
+  }
+
   #enter(chunk: number): void {
     const isRestart = chunk < this.#chunk || this.#chunk < 0;
     this.#chunk = chunk;
     Atomics.store(this.#words, SCOUT_WORD.POSITION, chunk);
     this.#isKnown = Atomics.load(this.#looked, chunk) === this.#generation;
-    if (isRestart) this.#bell.ring();
+    if (isRestart || this.#hasZeros) this.#bell.ring();
+    this.#hasZeros = false;
   }
 
   /** Ends the thread. */

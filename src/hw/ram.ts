@@ -356,8 +356,11 @@ export class RamBlock {
 
   /** The zero ones of the group's pages in `wanted`, which were pending until now. */
   #zerosOf(group: number, wanted: number): number {
-    if (this.scout?.knows(group) === true) return this.scout.zerosOf(group) & wanted;
-    return this.#pages.zeroMask(group * GROUP * PAGE_SIZE, wanted);
+    const { scout } = this;
+    if (scout?.knows(group) === true) return scout.zerosOf(group) & wanted;
+    const zeros = this.#pages.zeroMask(group * GROUP * PAGE_SIZE, wanted);
+    scout?.found(zeros);
+    return zeros;
   }
 
   /** True when the page holds nothing but zeros. */

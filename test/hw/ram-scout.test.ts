@@ -17,6 +17,14 @@ function scouted(): { block: RamBlock; loop: ScoutLoop } {
   return { block, loop: new ScoutLoop(share) };
 }
 
+/** As a thread that is rung again and again. */
+function lookAtAll(loop: ScoutLoop): void {
+  for (let n = 0; n < PAGES / CHUNK_PAGES; n++) {
+    loop.wake();
+    loop.step();
+  }
+}
+
 function writeByte(block: RamBlock, page: number, value: number): void {
   block.write(page * PAGE + (page % PAGE), Uint8Array.of(value));
 }
@@ -40,7 +48,7 @@ describe('a scout ahead of the sender of RAM', () => {
     writeByte(block, 6 * CHUNK_PAGES, 0);
     block.beginSave();
     block.takeMasks({ ...ALL, firstPage: 0, maxPages: 1 }); // the sender is in the first chunk
-    while (loop.step());
+    lookAtAll(loop);
     block.bytes[6 * CHUNK_PAGES * PAGE] = 1; // behind its back: nothing marks it
     const { groups } = block.takeMasks({ ...ALL, firstPage: 0 });
     expect(groups.find(({ group }) => group === (6 * CHUNK_PAGES) / 32)).toMatchObject({ data: 0 });
@@ -52,7 +60,7 @@ describe('a scout ahead of the sender of RAM', () => {
     writeByte(block, page, 0);
     block.beginSave();
     block.takeMasks({ ...ALL, firstPage: 0, maxPages: 1 });
-    while (loop.step());
+    lookAtAll(loop);
     writeByte(block, page, 1);
     block.syncDirty();
     const { groups } = block.takeMasks({ ...ALL, firstPage: 0 });
@@ -66,6 +74,18 @@ describe('a scout ahead of the sender of RAM', () => {
     expect(loop.step()).toBe(true);
     block.syncDirty();
     expect(block.scout?.knows((4 * CHUNK_PAGES) / 32)).toBe(false);
+  });
+
+  test('gives up where there are no zero pages, until the sender finds some', () => {
+    const { block, loop } = scouted();
+    for (let page = 0; page < PAGES; page++) writeByte(block, page, 1);
+    block.beginSave();
+    expect(block.scout?.knows(0)).toBe(false);
+    let steps = 0;
+    while (loop.step()) steps += 1;
+    expect(steps).toBe(4);
+    loop.wake();
+    expect(loop.step()).toBe(true);
   });
 
   test('does nothing for a pass of few pages, and nothing between migrations', () => {
@@ -94,6 +114,7 @@ describe('a scout ahead of the sender of RAM', () => {
       block.beginSave();
       for (let place = 0, turn = 0; block.pendingPages > 0; turn++) {
         for (let n = random(4); n > 0; n--) loop.step();
+        if (random(3) === 0) loop.wake();
         if (turn < 100) write(random(100));
         if (turn < 100 && random(5) === 0) block.syncDirty();
         place = sendSome(block, arrived, place, 1 + random(20));

@@ -94,7 +94,8 @@ async function runMachine(options: VmOptions): Promise<number> {
   const server = await Promise.race([opening, vm.exited.then(() => undefined)]);
   if (held && server !== undefined) await release(vm, options);
   // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
-  vm.scoutRam().catch((error: unknown) => log.info({ err: error }, 'no thread looks for zero pages'));
+  if (process.env['SCOUT'] !== '0')
+    vm.scoutRam().catch((error: unknown) => log.info({ err: error }, 'no thread looks for zero pages'));
   const rehearsal = rehearse(log).then(() => flushCompileCache());
   const exitCode = await vm.exited;
   await rehearsal;

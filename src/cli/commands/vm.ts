@@ -6,7 +6,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
-import { createLogger } from '../../base/log.ts';
+import { createLogger, type Logger } from '../../base/log.ts';
 import { parseGuestOption } from '../../hw/guest/guest-options.ts';
 import { ObjectRegistry } from '../../migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../migration/options/capabilities.ts';
@@ -94,14 +94,21 @@ async function runMachine(options: VmOptions): Promise<number> {
   const server = await Promise.race([opening, vm.exited.then(() => undefined)]);
   if (held && server !== undefined) await release(vm, options);
   // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
-  if (process.env['SCOUT'] !== '0')
-    vm.scoutRam().catch((error: unknown) => log.info({ err: error }, 'no thread looks for zero pages'));
+  scoutOnceSource(vm, options, log);
   const rehearsal = rehearse(log).then(() => flushCompileCache());
   const exitCode = await vm.exited;
   await rehearsal;
   clearInterval(alive);
   await server?.[Symbol.asyncDispose]();
   return exitCode;
+}
+
+/** A machine that waits for a migration has nothing to send before it runs, and saves the memory of a thread until then. */
+function scoutOnceSource(vm: Vm, options: VmOptions, log: Logger): void {
+  const scout = () =>
+    vm.scoutRam().catch((error: unknown) => log.info({ err: error }, 'no thread looks for zero pages'));
+  if (options.incoming === undefined) void scout();
+  else vm.onEvent((event) => event.name === 'RESUME' && void scout());
 }
 
 /** What `Vm.create` was not told to do yet. */

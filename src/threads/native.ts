@@ -25,6 +25,8 @@ export interface Native {
   setBlocking(fd: number): void;
   /** Whether a descriptor becomes ready for `events` (`POLL`) within so many milliseconds; the thread stands still until then. */
   isReadyWithin(fd: number, events: number, milliseconds: number): boolean;
+  /** Freed memory up to so many bytes stays with the process, for whoever allocates and frees all the time (mallopt(3), where libc has it). */
+  keepFreedMemory(bytes: number): void;
   /** `shutdown(2)` of both directions: ends a read or write that waits in another thread. */
   shutdown(fd: number): void;
 }
@@ -52,6 +54,8 @@ const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
 const O_NONBLOCK = 0o4000;
 const SHUT_RDWR = 2;
+const M_TRIM_THRESHOLD = -1;
+const M_MMAP_THRESHOLD = -3;
 
 type NativeFunction = (...args: (number | bigint)[]) => number | bigint;
 interface FfiModule {
@@ -104,6 +108,7 @@ function bind(ffi: FfiModule): Native {
     call('shutdown'),
     call('__errno_location'),
   ];
+  const mallopt = openMallopt(ffi);
   const addressOf = (view: Uint8Array) => Number(ffi.getRawPointer(view));
   const orErrno = (result: number | bigint) =>
     Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
@@ -141,10 +146,23 @@ function bind(ffi: FfiModule): Native {
       polled[1] = events; // and none returned yet
       return Number(poll(polledAddress, 1n, milliseconds)) > 0;
     },
+    keepFreedMemory: (bytes) => {
+      mallopt?.(M_MMAP_THRESHOLD, bytes);
+      mallopt?.(M_TRIM_THRESHOLD, bytes);
+    },
     shutdown: (fd) => {
       shutdown(fd, SHUT_RDWR);
     },
   };
+}
+
+/** Only glibc has it. */
+function openMallopt(ffi: FfiModule): NativeFunction | undefined {
+  try {
+    return ffi.dlopen(null, { mallopt: { arguments: ['i32', 'i32'], return: 'i32' } }).functions['mallopt'];
+  } catch {
+    return undefined;
+  }
 }
 
 /** Start and end of the system's pages that lie wholly in `length` bytes from `address` on. */

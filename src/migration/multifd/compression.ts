@@ -22,8 +22,11 @@ export interface PageCompressor {
 
 /** Gets pages back. */
 export interface PageDecompressor {
-  /** The next `byteLength` bytes, from one packet's data. Throws an Error that says what is wrong with it. */
-  expand(data: Uint8Array, byteLength: number): Uint8Array;
+  /**
+   * The next `byteLength` bytes, from one packet's data, in pieces that are valid until the next call. Throws an Error that says what
+   * is wrong with it.
+   */
+  expand(data: Uint8Array, byteLength: number): readonly Uint8Array[];
 }
 
 /** The sending end. Levels are those of the parameters multifd-zlib-level and multifd-zstd-level. */

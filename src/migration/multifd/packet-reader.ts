@@ -128,21 +128,16 @@ export class PacketReader {
     this.#segments.reset();
     this.#segments.add(this.#input, 0, dataBytes);
     yield* this.#data(this.#segments);
-    let pages: Uint8Array;
+    let pieces: readonly Uint8Array[];
     try {
-      pages = decompressor.expand(this.#input.bytes.subarray(0, dataBytes), normalPages * PAGE_SIZE);
+      pieces = decompressor.expand(this.#input.bytes.subarray(0, dataBytes), normalPages * PAGE_SIZE);
     } catch (cause) {
       const section = `${this.#section}, packet ${this.#packet}`;
       const expected = `${dataBytes} bytes that expand to ${normalPages} pages`;
       const details = { at, section, field: 'page data', expected, actual: messageOf(cause) };
       throw new HarnessError('stream/bad-value', details, { cause });
     }
-    const table = this.#table;
-    for (let run = 0, start = 0; run < table.runCount; run++) {
-      const end = start + table.pageCount(run) * PAGE_SIZE;
-      window.bytes.set(pages.subarray(start, end), table.firstPage(run) * PAGE_SIZE);
-      start = end;
-    }
+    this.#table.store(window, pieces);
   }
 
   *#data(segments: Segments): PacketSteps {

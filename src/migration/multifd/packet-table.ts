@@ -85,6 +85,21 @@ export class PacketTable implements PinnedBytes {
     }
   }
 
+  /** Stores what the pages of the runs hold, in order; `pieces` are exactly as long as they. */
+  store(window: RamWindow, pieces: readonly Uint8Array[]): void {
+    let [run, done] = [0, 0];
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.length; ) {
+        const left = this.pageCount(run) * PAGE_SIZE - done;
+        const count = Math.min(left, piece.length - at);
+        window.bytes.set(piece.subarray(at, at + count), this.firstPage(run) * PAGE_SIZE + done);
+        at += count;
+        done = count === left ? 0 : done + count;
+        if (done === 0) run += 1;
+      }
+    }
+  }
+
   /** A kernel finds zero pages in one block only. */
   #kernel(window: RamWindow): PacketsKernel {
     const known = this.#kernels.get(window);

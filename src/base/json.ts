@@ -35,9 +35,7 @@ export function stringify(value: JsonPrintable): string {
       return quote(value);
     case 'number':
       assert(Number.isFinite(value), `JSON has no way to write ${value}`);
-      // Seventeen digits and no more, as QEMU prints: without the exponent a client would read another, whole number.
-      if (Math.abs(value) >= 1e17) return value.toExponential();
-      return Object.is(value, -0) ? '-0' : String(value);
+      return Number.isSafeInteger(value) && value !== 0 ? String(value) : seventeenDigits(value);
     case 'bigint':
     case 'boolean':
       return String(value);
@@ -46,6 +44,19 @@ export function stringify(value: JsonPrintable): string {
     default:
       assert(false, `JSON has no way to write a ${typeof value}`);
   }
+}
+
+/** C's `%.17g`, in which QEMU prints what is no integer: 0.1 is 0.10000000000000001, and nothing is lost either way. */
+function seventeenDigits(value: number): string {
+  if (value === 0) return Object.is(value, -0) ? '-0' : '0';
+  const [mantissa = '', exponent = ''] = value.toExponential(16).split('e');
+  const power = Number(exponent);
+  const short = (digits: string) => digits.replace(/\.?0+$/, '');
+  if (power >= -4 && power < 17) {
+    const plain = value.toFixed(16 - power);
+    return plain.includes('.') ? short(plain) : plain;
+  }
+  return `${short(mantissa)}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
 }
 
 function container(value: object): string {

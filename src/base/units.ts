@@ -30,6 +30,23 @@ export function parseSize(text: string, option: string, defaultUnit: '' | 'k' | 
   return safe(BigInt(whole) * unit + part, bad);
 }
 
+/**
+ * A size as QEMU's monitor and URIs read it: decimal with a fraction and one letter, or hexadecimal without; no `MiB`. What a
+ * letter is missing from is in `defaultUnit`. Otherwise why it is none: not of this form, or negative or beyond 64 bits.
+ */
+export function parseQemuSize(text: string, defaultUnit: '' | 'm' = ''): bigint | 'invalid' | 'out of range' {
+  const trimmed = text.trimStart();
+  if (/^-[\d.]/.test(trimmed)) return 'out of range';
+  const [, hex, whole = '', fraction = '', suffix = ''] =
+    /^\+?(?:(0x[0-9a-f]+)|(\d*)(\.\d*)?([bkmgtpe]?))$/i.exec(trimmed) ?? [];
+  if (hex === undefined && !/\d/.test(whole + fraction)) return 'invalid';
+  const unit = SIZE_SUFFIXES[(suffix === '' ? defaultUnit : suffix).toLowerCase()] ?? 1n;
+  if (unit === 1n && /[1-9]/.test(fraction)) return 'invalid';
+  const part = /\d/.test(fraction) ? BigInt(Math.trunc(Number(`0${fraction}`) * Number(unit))) : 0n;
+  const size = hex === undefined ? BigInt(whole) * unit + part : BigInt(hex);
+  return size < 1n << 64n ? size : 'out of range';
+}
+
 /** A rate in bytes per second: `8Gbps`, `100Mbps` (bits, decimal) or a size with an optional `/s` (`500MiB/s`). */
 export function parseRate(text: string, option: string): number {
   const match = /^(\d+(?:\.\d+)?)([kmgt]?)bps$/i.exec(text);

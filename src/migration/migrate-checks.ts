@@ -5,7 +5,7 @@ import type { RunState } from '../hw/run-state.ts';
 import type { MigrationOptions } from './options/options.ts';
 import { isRunning, type MigrationStatus } from './status.ts';
 import type { Address } from './transport/address.ts';
-import { isBidirectional, refuseTransport } from './transport/transport.ts';
+import { isBidirectional, refuseTls, refuseTransport } from './transport/transport.ts';
 
 /** The machine as the rules see it. */
 export interface MigrateContext {
@@ -18,16 +18,17 @@ export interface MigrateContext {
 export function refuseMigrate(address: Address, resume: boolean, context: MigrateContext): void {
   const { options, runState } = context;
   refuseTransport(address, options);
-  if (options.isOn('return-path') && !isBidirectional(address)) {
-    throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
-  }
   if (resume) throw refuse('Cannot resume if there is no paused migration');
   refuseSecondMigration(context.status);
   if (runState === 'inmigrate') throw refuse('Guest is waiting for an incoming migration');
   if (runState === 'postmigrate') throw refuse("Can't migrate the vm that was paused due to previous migration");
+  refuseTls(address, options);
   // The capability may have come after the parameter, whose own rules do not see it.
   if (options.isOn('mapped-ram') && options.snapshot().multifd.compression !== 'none') {
     throw refuse('Cannot use compression with mapped-ram');
+  }
+  if (options.isOn('return-path') && !isBidirectional(address)) {
+    throw refuse(`The return-path capability needs a transport that goes both ways; ${address.uri} does not`);
   }
 }
 

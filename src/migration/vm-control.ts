@@ -32,7 +32,7 @@ export type SocketAddress =
       readonly ipv4?: boolean;
       readonly ipv6?: boolean;
     }
-  | { readonly type: 'unix'; readonly path: string };
+  | { readonly type: 'unix'; readonly path: string; readonly abstract?: boolean; readonly tight?: boolean };
 
 /** The `ram` member of query-migrate (spec/control.md §5.3); bytes, pages, pages per second, Mbit/s as named there. */
 export interface RamInfo {
@@ -138,7 +138,14 @@ export type MigrationAddress =
       readonly ipv6?: boolean;
       readonly keepAlive?: boolean;
     }
-  | { readonly transport: 'socket'; readonly type: 'unix'; readonly path: string }
+  | {
+      readonly transport: 'socket';
+      readonly type: 'unix';
+      readonly path: string;
+      /** Linux's abstract names; `tight`: not filled up with NULs. */
+      readonly abstract?: { readonly tight: boolean };
+    }
+  | { readonly transport: 'socket'; readonly type: 'fd'; readonly str: string }
   | { readonly transport: 'exec'; readonly args: readonly string[] }
   | { readonly transport: 'file'; readonly filename: string; readonly offset: number };
 
@@ -155,6 +162,12 @@ export interface IncomingArguments {
   readonly uri?: string;
   readonly channels?: readonly MigrationChannel[];
   readonly 'exit-on-error'?: boolean;
+}
+
+/** A thread of query-migrationthreads; the id is the system's. */
+export interface MigrationThread {
+  readonly name: string;
+  readonly 'thread-id': number;
 }
 
 /** A virtual machine as its control plane sees it. */
@@ -200,6 +213,8 @@ export interface VmControl {
   /** Closes them; a migration under way then fails. */
   yank(): void;
   queryMigrate(): MigrationInfo;
+  /** query-migrationthreads: the threads that an outgoing migration has, by QEMU's names. */
+  queryMigrationThreads(): readonly MigrationThread[];
   /** The list of query-migrate-capabilities, in QEMU's order. */
   queryCapabilities(): { readonly capability: string; readonly state: boolean }[];
   setCapabilities(list: readonly { readonly capability: string; readonly state: boolean }[]): void;

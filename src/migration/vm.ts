@@ -15,6 +15,7 @@ import { native } from '../threads/native.ts';
 import { type Blocker, blockersOf } from './blockers.ts';
 import { DestinationMigration } from './destination.ts';
 import { refuseMigrate, refuseSecondMigration } from './migrate-checks.ts';
+import { migrationThreads } from './migration-threads.ts';
 import { ChannelThreads } from './multifd/channel-threads.ts';
 import { ObjectRegistry } from './objects/object-registry.ts';
 import { type CapabilityContext, IDLE_CONTEXT } from './options/capabilities.ts';
@@ -24,7 +25,7 @@ import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { clientTls, serverTls } from './tls.ts';
 import { type Address, addressOf } from './transport/address.ts';
-import { refuseTransport } from './transport/transport.ts';
+import { refuseTls, refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 import { destinationDevice, sourceDevice, vfioMigration } from './vm-devices.ts';
 import { type VmServices, vmServices } from './vm-services.ts';
@@ -235,7 +236,7 @@ export class Vm implements VmControl {
 
   async reset(): Promise<void> {
     await this.#machine.reset();
-    if (this.#runState === 'paused') this.#runState = 'prelaunch';
+    if (this.#runState === 'paused' || this.#runState === 'postmigrate') this.#runState = 'prelaunch';
     this.#emit({ name: 'RESET', data: { guest: false, reason: 'host-qmp-system-reset' } });
   }
 
@@ -308,8 +309,8 @@ export class Vm implements VmControl {
       () => outgoing.run(),
       () => undefined, // the status is `failed` or `cancelled` and query-migrate has the reason
     );
-    // A file or a command that cannot be opened is the reply's error; a socket's failure only shows in the status.
-    if (address.kind === 'file' || address.kind === 'exec') await connecting;
+    // What cannot be opened is the reply's error; a socket that does not connect only shows in the status.
+    if (address.kind !== 'tcp' && address.kind !== 'unix') await connecting;
   }
 
   /** With multifd on, threads are likely to be needed soon; a mapped-ram file has handles instead. */
@@ -325,6 +326,7 @@ export class Vm implements VmControl {
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
     const address = addressOf(args);
     refuseTransport(address, this.#options);
+    refuseTls(address, this.#options);
     this.#prepareChannels();
     const incoming = new DestinationMigration({
       machine: this.#destinationMachine(),
@@ -374,6 +376,10 @@ export class Vm implements VmControl {
     const why = 'it was yanked';
     this.#outgoing?.yank(why);
     this.#incoming?.abort(why).catch((error: unknown) => this.#log.warn({ err: error }, 'closing a listener failed'));
+  }
+
+  queryMigrationThreads(): ReturnType<VmControl['queryMigrationThreads']> {
+    return migrationThreads(this.#outgoingStatus.current, this.#channelThreads);
   }
 
   queryMigrate(): MigrationInfo {

@@ -6,6 +6,7 @@
 import { HarnessError } from '../base/errors.ts';
 import * as kinds from '../base/kinds.ts';
 import { arrayOf, enumOf, type KindValue, optional, required, struct, union } from '../base/kinds.ts';
+import { NO_VSOCK } from '../migration/transport/address.ts';
 import type { MigrationAddress, MigrationChannel } from '../migration/vm-control.ts';
 
 const inet = struct({
@@ -63,12 +64,16 @@ function toSocket(addr: KindValue<typeof socketKind>): MigrationAddress {
     case 'inet':
       return toInet(addr);
     case 'unix':
-      if (addr.abstract === true) throw unsupported(`unix:${addr.path}`, 'abstract socket names are not implemented');
-      return { transport: 'socket', type: 'unix', path: addr.path };
+      return {
+        transport: 'socket',
+        type: 'unix',
+        path: addr.path,
+        ...(addr.abstract === true ? { abstract: { tight: addr.tight ?? true } } : {}),
+      };
     case 'vsock':
-      throw unsupported(`vsock:${addr.cid}:${addr.port}`, 'there is no vsock transport');
+      throw unsupported(`vsock:${addr.cid}:${addr.port}`, NO_VSOCK);
     case 'fd':
-      throw new HarnessError('qmp/generic', { text: `File descriptor named '${addr.str}' has not been found` });
+      return { transport: 'socket', type: 'fd', str: addr.str };
   }
 }
 

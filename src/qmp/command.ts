@@ -4,12 +4,15 @@ import { HarnessError } from '../base/errors.ts';
 import type { JsonPrintable, JsonValue } from '../base/json.ts';
 import { any, type Kind, struct } from '../base/kinds.ts';
 import type { VmControl } from '../migration/vm-control.ts';
+import type { YankableMonitors } from './yank.ts';
 
 /** What a command may use: the machine, and the connection it came from. */
 export interface CommandContext {
   readonly vm: VmControl;
   /** Version of this package, for query-version. */
   readonly packageVersion: string;
+  /** For yank. */
+  readonly monitors: YankableMonitors;
   /** Ends the negotiation of this connection with these QMP capabilities on; throws when one is not offered. */
   negotiate(enable: readonly QmpCapability[]): void;
 }

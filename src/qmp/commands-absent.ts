@@ -6,12 +6,25 @@
 import { HarnessError } from '../base/errors.ts';
 import * as kinds from '../base/kinds.ts';
 import { arrayOf, type Kind, optional, required, struct } from '../base/kinds.ts';
-import { type Command, type CommandTable, command, NO_ARGUMENTS, query, refusal } from './command.ts';
+import { type Command, type CommandTable, command, NO_ARGUMENTS, query, refusal, refuse } from './command.ts';
+import { ABSENCES } from './refusals.ts';
 
 const list = arrayOf(kinds.any);
 const nodeKind = { node: required(kinds.string), name: required(kinds.string) };
 const snapshotKind = { 'job-id': required(kinds.string), tag: required(kinds.string) };
+const IDENTIFIER = /^[a-z][a-z0-9._-]*$/i;
 const snapshotDevices = { vmstate: required(kinds.string), devices: required(arrayOf(kinds.string)) };
+/** The element of a list has no name in QEMU's message. */
+const bitmapKind: Kind<string | object> = {
+  ...struct(nodeKind),
+  name: 'BlockDirtyBitmapOrStr',
+  parse(value, path) {
+    if (typeof value === 'string') return value;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return struct(nodeKind).parse(value, path);
+    return refuse("Invalid parameter type for 'null', expected: BlockDirtyBitmapOrStr");
+  },
+};
 const idKind = struct({ id: required(kinds.string) });
 const NO_DESCRIPTOR = 'No file descriptor supplied via SCM_RIGHTS: the monitors of Switchover cannot receive any';
 const NO_SNAPSHOTS = 'Snapshots inside disk images are not implemented: there are no block devices';
@@ -20,15 +33,21 @@ const NO_SNAPSHOTS = 'Snapshots inside disk images are not implemented: there ar
 export const ABSENT_COMMANDS: CommandTable = {
   ...nothing({
     'query-block': 'block devices',
-    'query-named-block-nodes': 'block nodes',
     'query-block-jobs': 'block jobs',
     'query-jobs': 'jobs',
     'query-fdsets': 'sets of file descriptors',
     'query-iothreads': 'threads for input and output',
     'query-memory-devices': 'pluggable memory',
     'query-pci': 'PCI buses',
-    'query-rx-filter': 'network cards',
   }),
+  'query-named-block-nodes': command(
+    { summary: 'block nodes; there are none', args: struct({ flat: optional(kinds.boolean) }), returns: list },
+    () => [],
+  ),
+  'query-rx-filter': command(
+    { summary: 'network cards; there are none', args: struct({ name: optional(kinds.string) }), returns: list },
+    ({ name }) => (name === undefined ? [] : refuse(`invalid net client name: ${name}`)),
+  ),
 
   'block-dirty-bitmap-add': refusal(
     {
@@ -50,30 +69,28 @@ export const ABSENT_COMMANDS: CommandTable = {
   'block-dirty-bitmap-merge': refusal(
     {
       summary: 'merge dirty bitmaps',
-      args: struct({ node: required(kinds.string), target: required(kinds.string), bitmaps: required(list) }),
+      args: struct({
+        node: required(kinds.string),
+        target: required(kinds.string),
+        bitmaps: required(arrayOf(bitmapKind)),
+      }),
     },
     ({ node }) => `Node '${node}' not found`,
   ),
   'x-debug-block-dirty-bitmap-sha256': noNode('a checksum of a dirty bitmap'),
 
-  'snapshot-save': refusal(
-    { summary: 'save to a disk image', args: struct({ ...snapshotKind, ...snapshotDevices }) },
-    NO_SNAPSHOTS,
-  ),
-  'snapshot-load': refusal(
-    { summary: 'load from a disk image', args: struct({ ...snapshotKind, ...snapshotDevices }) },
-    NO_SNAPSHOTS,
-  ),
-  'snapshot-delete': refusal(
-    { summary: 'delete from a disk image', args: struct({ ...snapshotKind, devices: snapshotDevices.devices }) },
-    NO_SNAPSHOTS,
-  ),
+  'snapshot-save': noSnapshot('save to a disk image', snapshotDevices),
+  'snapshot-load': noSnapshot('load from a disk image', snapshotDevices),
+  'snapshot-delete': noSnapshot('delete from a disk image', { devices: snapshotDevices.devices }),
   'job-dismiss': refusal({ summary: 'forget a job that is over', args: idKind }, 'Job not found'),
   'job-cancel': refusal({ summary: 'cancel a job', args: idKind }, 'Job not found'),
 
-  getfd: refusal({ summary: 'receive a file descriptor', args: one('fdname', kinds.string) }, NO_DESCRIPTOR),
+  getfd: refusal(
+    { summary: 'receive a file descriptor', args: struct({ fdname: required(kinds.string) }) },
+    NO_DESCRIPTOR,
+  ),
   closefd: refusal(
-    { summary: 'close a received file descriptor', args: one('fdname', kinds.string) },
+    { summary: 'close a received file descriptor', args: struct({ fdname: required(kinds.string) }) },
     ({ fdname }) => `File descriptor named '${fdname}' not found`,
   ),
   'add-fd': refusal(
@@ -94,15 +111,13 @@ export const ABSENT_COMMANDS: CommandTable = {
     },
   ),
 
-  system_wakeup: refusal(
-    { summary: 'wake the guest up', args: NO_ARGUMENTS },
-    'wake-up from suspend is not supported by this guest',
-  ),
+  system_wakeup: refusal({ summary: 'wake the guest up', args: NO_ARGUMENTS }, ABSENCES.wakeup),
   'query-hotpluggable-cpus': refusal(
     { summary: 'CPUs that could be plugged in', args: NO_ARGUMENTS, returns: list },
     'machine does not support hot-plugging CPUs',
   ),
   device_del: command({ summary: 'unplug a device', args: idKind }, ({ id }) => {
+    if (id === '' || id === '/machine') return refuse(`${id} is not a device`); // paths of what is there
     throw new HarnessError('qmp/device-not-found', { text: `Device '${id}' not found` });
   }),
 };
@@ -120,6 +135,8 @@ function noNode(summary: string): Command {
   return refusal({ summary, args: struct(nodeKind) }, ({ node }) => `Node '${node}' not found`);
 }
 
-function one<const N extends string, T>(name: N, kind: Kind<T>) {
-  return struct({ [name]: required(kind) } as { readonly [K in N]: ReturnType<typeof required<T>> });
+function noSnapshot(summary: string, more: Parameters<typeof struct>[0]): Command {
+  return refusal({ summary, args: struct({ ...snapshotKind, ...more }) }, ({ 'job-id': id }) =>
+    IDENTIFIER.test(id) ? NO_SNAPSHOTS : `Invalid job ID '${id}'`,
+  );
 }

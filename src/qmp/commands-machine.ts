@@ -12,6 +12,7 @@ const NO_SUCH_CPU = "Parameter 'cpu-index' expects a CPU number";
 const list = arrayOf(kinds.any);
 const memoryKind = { val: required(kinds.uint64), size: required(kinds.uint64), filename: required(kinds.string) };
 const typesKind = struct({ implements: optional(kinds.string), abstract: optional(kinds.boolean) });
+const machinesKind = struct({ 'compat-props': optional(kinds.boolean) });
 const idKind = struct({ id: required(kinds.string) });
 const nameKind = struct({ name: optional(kinds.string) });
 const humanKind = struct({ 'command-line': required(kinds.string), 'cpu-index': optional(kinds.int64) });
@@ -28,7 +29,10 @@ export const MACHINE_COMMANDS: CommandTable = {
   'query-uuid': query("the machine's UUID", ({ vm }) => ({ UUID: vm.uuid }), one('UUID', kinds.string)),
   'query-target': query('the architecture', () => ({ arch: 'x86_64' }), one('arch', kinds.string)),
   'query-kvm': query('whether KVM is in use', () => ({ enabled: false, present: false })),
-  'query-machines': query('machine types', () => machineList(), list),
+  'query-machines': command(
+    { summary: 'machine types', args: machinesKind, returns: list },
+    ({ 'compat-props': compatProps }) => machineList({ compatProps }),
+  ),
   'query-current-machine': query('what the machine can do', () => ({ 'wakeup-suspend-support': false })),
   'query-cpus-fast': query('vCPUs', ({ vm }) => cpuList(vm.cpuCount), list),
   'query-memory-size-summary': query('bytes of RAM', ({ vm }) => ({

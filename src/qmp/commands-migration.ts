@@ -8,7 +8,7 @@ import { MIGRATION_STATUSES } from '../migration/status.ts';
 import type { IncomingArguments } from '../migration/vm-control.ts';
 import { channelsKind, toChannels } from './channel-kind.ts';
 import { type CommandTable, command, NO_ARGUMENTS, query, refusal } from './command.ts';
-import { POSTCOPY_REFUSALS } from './refusals.ts';
+import { ABSENCES, POSTCOPY_REFUSALS } from './refusals.ts';
 import { MIGRATION_INFO_KIND } from './return-kinds.ts';
 import { yank, yankInstances } from './yank.ts';
 
@@ -68,9 +68,9 @@ export const MIGRATION_COMMANDS: CommandTable = {
     MIGRATION_INFO_KIND,
   ),
   'query-migrationthreads': query(
-    'threads of the outgoing migration; none have names here',
-    () => [],
-    arrayOf(kinds.any),
+    'threads of the outgoing migration',
+    ({ vm }) => vm.queryMigrationThreads(),
+    arrayOf(struct({ name: required(kinds.string), 'thread-id': required(kinds.int64) })),
   ),
   'migrate-set-capabilities': command(
     { summary: 'switch capabilities, all or none of them', args: struct({ capabilities: required(capabilitiesKind) }) },
@@ -101,10 +101,7 @@ export const MIGRATION_COMMANDS: CommandTable = {
     () => ({ mode: 'none', 'last-mode': 'none', reason: 'none' }),
     coloKind,
   ),
-  'x-colo-lost-heartbeat': refusal(
-    { summary: 'fail over to this machine', args: NO_ARGUMENTS },
-    'VM is not in COLO mode',
-  ),
+  'x-colo-lost-heartbeat': refusal({ summary: 'fail over to this machine', args: NO_ARGUMENTS }, ABSENCES.colo),
 
   yank: command(
     {
@@ -112,11 +109,11 @@ export const MIGRATION_COMMANDS: CommandTable = {
       args: struct({ instances: required(arrayOf(yankInstanceKind)) }),
       allowOob: true,
     },
-    ({ instances }, { vm }) => yank(instances, vm),
+    ({ instances }, context) => yank(instances, context),
   ),
   'query-yank': command(
     { summary: 'what yank can close', args: NO_ARGUMENTS, returns: arrayOf(yankInstanceKind), allowOob: true },
-    (_, { vm }) => yankInstances(vm),
+    (_, context) => yankInstances(context),
   ),
   'announce-self': command(
     {

@@ -8,6 +8,7 @@ import { messageOf } from '../base/errors.ts';
 import type { VmControl } from '../migration/vm-control.ts';
 import { QMP_LIMITS } from './limits.ts';
 import { QmpSession, type SessionOutput } from './session.ts';
+import type { YankableMonitors } from './yank.ts';
 
 /** What every connection of a server shares. */
 export interface ConnectionConfig {
@@ -17,6 +18,8 @@ export interface ConnectionConfig {
   readonly nowMs: () => number;
   /** Told about odd things that were survived. */
   readonly warn: (text: string) => void;
+  /** For yank. */
+  readonly monitors: YankableMonitors;
 }
 
 /** The two directions; for a socket both are the same object. */
@@ -50,11 +53,11 @@ export class QmpConnection {
 
   /** Answers the commands already taken, sends what is unsent, and closes; a client that does not read is cut off. */
   async finish(): Promise<void> {
-    const deadline = setTimeout(() => this.#cut(), QMP_LIMITS.FLUSH_MS);
+    const deadline = setTimeout(() => this.cut(), QMP_LIMITS.FLUSH_MS);
     await this.#session.idle();
     await flushed(this.#streams.output);
     clearTimeout(deadline);
-    this.#cut();
+    this.cut();
     await this.closed;
   }
 
@@ -70,11 +73,12 @@ export class QmpConnection {
       await this.#session.idle();
       if (endOutput && !output.destroyed) await new Promise<void>((resolve) => closeAfterEnd(output, resolve));
     } finally {
-      this.#cut();
+      this.cut();
     }
   }
 
-  #cut(): void {
+  /** Ends the connection at once, whatever was still to be said. */
+  cut(): void {
     this.#session.close();
     this.#streams.input.destroy();
     if (this.#streams.endOutput) this.#streams.output.destroy();

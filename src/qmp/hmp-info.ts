@@ -35,6 +35,7 @@ const SHOWN_PARAMETERS: readonly (readonly [name: string, unit?: string])[] = [
   ['xbzrle-cache-size', ' bytes'],
   ['max-postcopy-bandwidth'],
   ['tls-authz'],
+  ['block-bitmap-mapping'],
   ['x-vcpu-dirty-limit-period', ' ms'],
   ['vcpu-dirty-limit', ' MB/s'],
   ['mode'],
@@ -59,6 +60,7 @@ export function parametersText(parameters: ReturnType<VmControl['queryParameters
   return SHOWN_PARAMETERS.flatMap(([name, unit = '']) => {
     const value = parameters[name];
     if (value === undefined) return [];
+    if (name === 'block-bitmap-mapping') return ['block-bitmap-mapping:\n']; // no other than the empty one can be set
     const text = typeof value === 'boolean' ? (value ? 'on' : 'off') : QUOTED.has(name) ? `'${value}'` : String(value);
     return [`${name}: ${text}${unit}\n`];
   }).join('');

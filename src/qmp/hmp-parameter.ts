@@ -3,7 +3,7 @@
 import { HarnessError } from '../base/errors.ts';
 import type { JsonValue } from '../base/json.ts';
 import * as kinds from '../base/kinds.ts';
-import { parseSize } from '../base/units.ts';
+import { parseQemuSize } from '../base/units.ts';
 import { PARAMETER_NAMES, type ParameterName, parameterRow } from '../migration/options/parameters.ts';
 
 /** Parameters whose plain numbers are MiB per second. */
@@ -31,7 +31,7 @@ function toJson(text: string, name: ParameterName, kindName: string): JsonValue 
       return sizeOf(text, name);
     case kinds.uint8.name:
     case kinds.uint32.name:
-      return /^-?\d+$|^0x[0-9a-f]+$/i.test(text) ? BigInt(text) : text;
+      return /^[-+]?\d+$|^0x[0-9a-f]+$/i.test(text) ? BigInt(text) : text;
     default:
       return text;
   }
@@ -45,13 +45,16 @@ function onOff(text: string, name: string): boolean {
 
 function sizeOf(text: string, name: string): bigint {
   const inMebibytes = IN_MEBIBYTES.has(name);
-  try {
-    return BigInt(parseSize(text, name, inMebibytes ? 'm' : ''));
-  } catch {
-    // Whatever is wrong with it, QEMU has one sentence.
-    if (inMebibytes) return refuse(`Invalid size ${text}`);
+  const size = parseQemuSize(text, inMebibytes ? 'm' : '');
+  // Whatever is wrong with a bandwidth, QEMU has one sentence; a cache may not have more than a host's addresses.
+  if (inMebibytes && typeof size === 'string') return refuse(`Invalid size ${text}`);
+  const isWhole = /^-?\d+$/.test(text.trim()); // a negative one is out of range only if it is a number at all
+  if (size === 'invalid' || (size === 'out of range' && text.includes('-') && !isWhole))
     return refuse(`Parameter '${name}' expects a non-negative number below 2^64${SUFFIX_HELP}`);
-  }
+  if (size === 'out of range') return refuse(`Value '${text}' is out of range for parameter '${name}'`);
+  const isBytes = inMebibytes || name === 'xbzrle-cache-size';
+  if (isBytes && size >= 1n << 63n) return refuse(`Invalid size ${text}`);
+  return size;
 }
 
 function isParameter(name: string): name is ParameterName {

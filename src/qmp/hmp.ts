@@ -13,7 +13,7 @@ import { DIRTY_HUMAN_COMMANDS, DIRTY_INFO_COMMANDS } from './hmp-dirty.ts';
 import { capabilitiesText, migrateText, parametersText, statusText } from './hmp-info.ts';
 import { LineError, parseLine, splitName } from './hmp-line.ts';
 import { parameterFromText } from './hmp-parameter.ts';
-import { POSTCOPY_REFUSALS } from './refusals.ts';
+import { ABSENCES, POSTCOPY_REFUSALS } from './refusals.ts';
 import { versionText } from './replies.ts';
 
 /** `info` and what it can tell. */
@@ -30,7 +30,14 @@ const INFO_COMMANDS: readonly HumanCommand[] = [
     summary: 'migration parameters and their values',
     run: ({ vm }) => parametersText(vm.queryParameters()),
   },
+  { names: ['name'], summary: "the machine's name", run: ({ vm }) => (vm.name === undefined ? '' : `${vm.name}\n`) },
+  {
+    names: ['memory_size_summary'],
+    summary: 'bytes of RAM',
+    run: ({ vm }) => `base memory: ${vm.ramBytes}\nplugged memory: 0\n`,
+  },
   { names: ['status'], summary: 'run state of the machine', run: ({ vm }) => statusText(vm.queryStatus()) },
+  { names: ['uuid'], summary: "the machine's UUID", run: ({ vm }) => `${vm.uuid}\n` },
   {
     names: ['version'],
     summary: 'version of this program',
@@ -59,7 +66,13 @@ const COMMANDS: readonly HumanCommand[] = [
     },
   },
   action(['cont', 'c'], 'start or resume the guest', (vm) => vm.cont()),
-  { names: ['help', '?'], summary: 'list the commands', run: () => helpText('', COMMANDS) },
+  {
+    names: ['help', '?'],
+    arguments: ['string?', 'string?'],
+    usage: '[cmd]',
+    summary: 'list the commands, or tell about one',
+    run: (_, { values: [name, topic] }) => help(name, topic),
+  },
   action(['migrate_cancel'], 'cancel the outgoing migration', (vm) => vm.migrateCancel()),
   {
     names: ['migrate'],
@@ -110,7 +123,8 @@ const COMMANDS: readonly HumanCommand[] = [
     run({ vm }, { values: [name = '', state] }) {
       if (!isCapability(name)) return failure(`invalid parameter value: ${name}`);
       vm.setCapabilities([{ capability: name, state: state === 'on' }]);
-      return '';
+      const isDeprecated = vm.queryCapabilities().some((row) => row.capability === 'zero-blocks' && row.state);
+      return isDeprecated ? 'warning: zero-blocks capability is deprecated\n' : '';
     },
   },
   {
@@ -131,6 +145,8 @@ const COMMANDS: readonly HumanCommand[] = [
   action(['quit', 'q'], 'end the process', (vm) => vm.quit('host-qmp-quit')),
   action(['stop', 's'], 'stop the guest', (vm) => vm.stop()),
   action(['system_reset'], 'reset the machine', (vm) => vm.reset()),
+  { names: ['system_wakeup'], summary: 'wake the guest up', run: () => failure(ABSENCES.wakeup) },
+  { names: ['x_colo_lost_heartbeat'], summary: 'fail over to this machine', run: () => failure(ABSENCES.colo) },
 ];
 
 /** Runs one line and returns what the monitor would print. Never throws. */
@@ -174,8 +190,17 @@ function action(names: readonly string[], summary: string, act: (vm: VmControl) 
   };
 }
 
-function helpText(prefix: string, table: readonly HumanCommand[]): string {
-  return table.map(({ names, usage = '', summary }) => `${prefix}${names.join('|')} ${usage} -- ${summary}\n`).join('');
+/** All commands, or the line of one; what comes behind `info` is looked up among its topics. */
+function help(name: string | undefined, topic: string | undefined): string {
+  if (name === undefined) return helpText('', COMMANDS);
+  if (name === 'info' && topic === undefined) return helpText('info ', INFO_COMMANDS);
+  const [prefix, wanted, table] = name === 'info' ? ['info ', topic, INFO_COMMANDS] : ['', name, COMMANDS];
+  const rows = (table as readonly HumanCommand[]).filter(({ names }) => names.includes(wanted as string));
+  return rows.length === 0 ? `unknown command: '${prefix}${wanted}'\n` : helpText(prefix as string, rows);
+}
+
+function helpText(prefix: string, rows: readonly HumanCommand[]): string {
+  return rows.map(({ names, usage = '', summary }) => `${prefix}${names.join('|')} ${usage} -- ${summary}\n`).join('');
 }
 
 function failure(text: string): string {

@@ -11,9 +11,9 @@ export type SocketEndpoint = { readonly path: string } | { readonly host: string
 /** One monitor to open. */
 export type MonitorConfig =
   | { readonly kind: 'stdio' }
-  | { readonly kind: 'client'; readonly endpoint: SocketEndpoint }
+  | { readonly kind: 'client'; readonly endpoint: SocketEndpoint; readonly id: string }
   /** `wait`: the start goes on when the first client is there. */
-  | { readonly kind: 'server'; readonly endpoint: SocketEndpoint; readonly wait: boolean };
+  | { readonly kind: 'server'; readonly endpoint: SocketEndpoint; readonly wait: boolean; readonly id: string };
 
 /** The arguments of each of the three options, in the order given. */
 export interface MonitorOptions {
@@ -32,7 +32,7 @@ const SOCKET_KEYS = 'server, wait, nodelay';
 
 /** The monitors of a command line. Throws `option/bad-value` naming the option and the key. */
 export function parseMonitors(options: MonitorOptions): MonitorConfig[] {
-  const monitors = options.qmp.map(parseQmp);
+  const monitors = options.qmp.map((text, index) => parseQmp(text, `compat_monitor${index}`)); // QEMU's names
   const chardevs = new Map<string, MonitorConfig>();
   for (const text of options.chardevs) {
     const { id, monitor } = parseChardev(text);
@@ -69,14 +69,14 @@ export function parseEndpoint(text: string): SocketEndpoint | undefined {
   return { host, port: Number(port) };
 }
 
-function parseQmp(text: string): MonitorConfig {
+function parseQmp(text: string, id: string): MonitorConfig {
   const option = `-qmp ${text}`;
   if (text === 'stdio') return { kind: 'stdio' };
   const [address = '', ...rest] = splitParts(text);
   const endpoint = parseEndpoint(address);
   if (endpoint === undefined) throw bad(option, 'unix:PATH, tcp:HOST:PORT or stdio', `'${address}'`);
   const parts = toParts(option, rest);
-  const monitor = socketMonitor(endpoint, parts);
+  const monitor = socketMonitor({ endpoint, id }, parts);
   refuseRest(parts, SOCKET_KEYS);
   return monitor;
 }
@@ -89,7 +89,8 @@ function parseChardev(text: string): { readonly id: string; readonly monitor: Mo
   if (id === undefined) throw bad(option, 'id=NAME', 'none');
   if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(id)) throw bad(option, 'an id of letters, digits, - . _', `id=${id}`);
   if (backend !== 'socket' && backend !== 'stdio') throw bad(option, 'the back end socket or stdio', `'${backend}'`);
-  const monitor: MonitorConfig = backend === 'stdio' ? { kind: 'stdio' } : socketMonitor(chardevEndpoint(parts), parts);
+  const monitor: MonitorConfig =
+    backend === 'stdio' ? { kind: 'stdio' } : socketMonitor({ endpoint: chardevEndpoint(parts), id }, parts);
   refuseRest(parts, backend === 'stdio' ? 'id' : `id, path, host, port, ${SOCKET_KEYS}`);
   return { id, monitor };
 }
@@ -120,15 +121,15 @@ function parseMon(text: string): string {
   return chardev;
 }
 
-function socketMonitor(endpoint: SocketEndpoint, parts: Parts): MonitorConfig {
+function socketMonitor(socket: { endpoint: SocketEndpoint; id: string }, parts: Parts): MonitorConfig {
   const listen = takeOnOff(parts, 'server') ?? false;
   const noWait = takeOnOff(parts, 'nowait');
   const wait = takeOnOff(parts, 'wait') ?? (noWait === undefined ? undefined : !noWait);
   // Node sets TCP_NODELAY only on request, and for messages of a line either does.
   takeOnOff(parts, 'nodelay');
-  if (listen) return { kind: 'server', endpoint, wait: wait ?? true };
+  if (listen) return { kind: 'server', ...socket, wait: wait ?? true };
   if (wait !== undefined) throw bad(parts.option, 'wait only with server=on', 'wait without server=on');
-  return { kind: 'client', endpoint };
+  return { kind: 'client', ...socket };
 }
 
 /** Splits at single commas; a doubled comma stays in the part as one. No command line has a NUL to confuse it with. */

@@ -6,3 +6,9 @@ export const POSTCOPY_REFUSALS = {
   pause: 'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
   recover: 'Migrate recover can only be run when postcopy is paused.',
 } as const;
+
+/** What QEMU says of things that this machine does not have, to both monitors. */
+export const ABSENCES = {
+  wakeup: 'wake-up from suspend is not supported by this guest',
+  colo: 'VM is not in COLO mode',
+} as const;

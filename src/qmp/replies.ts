@@ -18,10 +18,11 @@ export function versionText(packageVersion: string): string {
   return `${major}.${minor}.${micro}Switchover ${packageVersion}`;
 }
 
-/** query-machines. */
-export function machineList(): object[] {
+/** query-machines; `compatProps` adds what a machine type changes in devices, which is nothing. */
+export function machineList({ compatProps = false }: { compatProps?: boolean | undefined } = {}): object[] {
   return ['none', 'harness'].map((name) => ({
     name,
+    ...(compatProps ? { 'compat-props': [] } : {}),
     'cpu-max': 1,
     'hotpluggable-cpus': false,
     'numa-mem-supported': false,
@@ -60,19 +61,17 @@ export function typeList(options: { readonly implements?: string; readonly abstr
     ...['none-machine', 'harness-machine'].map((name) => ({ name, parent: 'machine' })),
   ];
   if (wanted === undefined || wanted === 'object') return types;
+  if (wanted === 'user-creatable') return types.filter(({ name }) => OBJECT_TYPE_NAMES.some((type) => type === name));
   return types.filter((type) => type.name === wanted || type.parent === wanted);
 }
 
-/** query-memdev. What this program does not do with memory is as in QEMU when nobody asks for it. */
+/** query-memdev. */
 export function memoryBackendList(objects: ObjectRegistry): object[] {
-  return objects.list(...MEMORY_BACKEND_TYPES).map(({ id, object: { size, share } }) => ({
+  return objects.list(...MEMORY_BACKEND_TYPES).map(({ id, object: { size, share, hints } }) => ({
     id,
     size,
-    merge: true,
-    dump: true,
-    prealloc: false,
+    ...hints,
     share,
-    reserve: true,
     'host-nodes': [],
     policy: 'default',
   }));

@@ -9,6 +9,7 @@ import { HarnessError, messageOf } from '../base/errors.ts';
 import { type ConnectionConfig, QmpConnection } from './connection.ts';
 import { QMP_LIMITS } from './limits.ts';
 import { endpointName, type MonitorConfig, type SocketEndpoint } from './monitor-options.ts';
+import type { YankableMonitors } from './yank.ts';
 
 /** What the monitors serve, and how. */
 export interface QmpServerConfig extends Pick<ConnectionConfig, 'vm' | 'packageVersion'> {
@@ -19,18 +20,24 @@ export interface QmpServerConfig extends Pick<ConnectionConfig, 'vm' | 'packageV
   readonly signal?: AbortSignal;
 }
 
+type MonitorSocket = Omit<Exclude<MonitorConfig, { readonly kind: 'stdio' }>, 'kind' | 'wait'>;
+
 interface Monitor {
+  /** Undefined for what no yank reaches. */
+  readonly id: string | undefined;
   /** Where clients connect; the port is the real one. Undefined where there is nothing to connect to. */
   readonly endpoint: SocketEndpoint | undefined;
   /** Resolves when the first client is there. */
   readonly firstClient: Promise<void>;
   /** From now on clients are greeted; until then they wait. */
   serve(): void;
+  /** Cuts off the client that is served. */
+  cut(): void;
   close(): Promise<void>;
 }
 
 /** All monitors of a machine; disposing answers what was asked, flushes and closes. */
-export class QmpServer implements AsyncDisposable {
+export class QmpServer implements AsyncDisposable, YankableMonitors {
   readonly #monitors: Monitor[] = [];
 
   /**
@@ -42,6 +49,7 @@ export class QmpServer implements AsyncDisposable {
     const server = new QmpServer();
     const shared: ConnectionConfig = {
       vm: config.vm,
+      monitors: server,
       packageVersion: config.packageVersion,
       nowMs: config.nowMs ?? (() => performance.timeOrigin + performance.now()),
       warn: config.warn ?? ((text) => process.stderr.write(`switchover: ${text}\n`)),
@@ -67,6 +75,14 @@ export class QmpServer implements AsyncDisposable {
     return this.#monitors.map((monitor) => monitor.endpoint);
   }
 
+  get ids(): readonly string[] {
+    return this.#monitors.flatMap(({ id }) => id ?? []);
+  }
+
+  cut(id: string): void {
+    this.#monitors.find((monitor) => monitor.id === id)?.cut();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#monitors.map((monitor) => monitor.close()));
   }
@@ -74,16 +90,18 @@ export class QmpServer implements AsyncDisposable {
 
 async function openMonitor(monitor: MonitorConfig, shared: ConnectionConfig): Promise<Monitor> {
   if (monitor.kind === 'stdio') return openStdio(shared);
-  if (monitor.kind === 'client') return openClient(monitor.endpoint, shared);
-  return await ListeningMonitor.open(monitor.endpoint, shared);
+  if (monitor.kind === 'client') return openClient(monitor, shared);
+  return await ListeningMonitor.open(monitor, shared);
 }
 
 function openStdio(shared: ConnectionConfig): Monitor {
-  const connection = new QmpConnection({ input: process.stdin, output: process.stdout, endOutput: false }, shared);
-  return { endpoint: undefined, firstClient: Promise.resolve(), serve: () => {}, close: () => connection.finish() };
+  return connected(
+    undefined,
+    new QmpConnection({ input: process.stdin, output: process.stdout, endOutput: false }, shared),
+  );
 }
 
-async function openClient(endpoint: SocketEndpoint, shared: ConnectionConfig): Promise<Monitor> {
+async function openClient({ endpoint, id }: MonitorSocket, shared: ConnectionConfig): Promise<Monitor> {
   const socket = connect({ ...endpoint, allowHalfOpen: true });
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve);
@@ -91,8 +109,19 @@ async function openClient(endpoint: SocketEndpoint, shared: ConnectionConfig): P
       reject(new HarnessError('transport/connect', { uri: endpointName(endpoint), why: messageOf(error) })),
     );
   });
-  const connection = new QmpConnection({ input: socket, output: socket, endOutput: true }, shared);
-  return { endpoint: undefined, firstClient: Promise.resolve(), serve: () => {}, close: () => connection.finish() };
+  return connected(id, new QmpConnection({ input: socket, output: socket, endOutput: true }, shared));
+}
+
+/** A monitor with one client, which is there. */
+function connected(id: string | undefined, connection: QmpConnection): Monitor {
+  return {
+    id,
+    endpoint: undefined,
+    firstClient: Promise.resolve(),
+    serve: () => {},
+    cut: () => connection.cut(),
+    close: () => connection.finish(),
+  };
 }
 
 /** A socket that listens, the client it serves, and those who wait. */
@@ -104,17 +133,20 @@ class ListeningMonitor implements Monitor {
   #current: QmpConnection | undefined;
   #isServing = false;
   #closing = false;
+  readonly id: string;
   endpoint: SocketEndpoint;
 
-  private constructor(endpoint: SocketEndpoint, shared: ConnectionConfig) {
+  private constructor({ endpoint, id }: MonitorSocket, shared: ConnectionConfig) {
+    this.id = id;
     this.endpoint = endpoint;
     this.#shared = shared;
     // Paused, so that a client in the queue sends into its own socket's buffer and not into ours.
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => this.#arrive(socket));
   }
 
-  static async open(endpoint: SocketEndpoint, shared: ConnectionConfig): Promise<ListeningMonitor> {
-    const monitor = new ListeningMonitor(endpoint, shared);
+  static async open(socket: MonitorSocket, shared: ConnectionConfig): Promise<ListeningMonitor> {
+    const { endpoint } = socket;
+    const monitor = new ListeningMonitor(socket, shared);
     if ('path' in endpoint) await removeStaleSocket(endpoint.path);
     await new Promise<void>((resolve, reject) => {
       monitor.#server.once('error', (error) =>
@@ -137,6 +169,10 @@ class ListeningMonitor implements Monitor {
   serve(): void {
     this.#isServing = true;
     this.#serveNext();
+  }
+
+  cut(): void {
+    this.#current?.cut();
   }
 
   async close(): Promise<void> {

@@ -11,6 +11,7 @@ import { type Envelope, errorLine, eventLine, line, readEnvelope, returnLine } f
 import { QMP_LIMITS } from './limits.ts';
 import { QmpParser } from './parser.ts';
 import { versionInfo } from './replies.ts';
+import type { YankableMonitors } from './yank.ts';
 
 /** Where a session's messages go. */
 export interface SessionOutput {
@@ -25,6 +26,8 @@ export interface SessionConfig {
   readonly vm: VmControl;
   /** Version of this package, for the greeting. */
   readonly packageVersion: string;
+  /** For yank. */
+  readonly monitors: YankableMonitors;
   readonly output: SessionOutput;
   /** Milliseconds since the epoch, with fractions, for the timestamps of events. */
   readonly nowMs: () => number;
@@ -34,6 +37,7 @@ export interface SessionConfig {
 export class QmpSession implements CommandContext {
   readonly vm: VmControl;
   readonly packageVersion: string;
+  readonly monitors: YankableMonitors;
   readonly #output: SessionOutput;
   readonly #nowMs: () => number;
   readonly #parser = new QmpParser();
@@ -49,6 +53,7 @@ export class QmpSession implements CommandContext {
   constructor(config: SessionConfig) {
     this.vm = config.vm;
     this.packageVersion = config.packageVersion;
+    this.monitors = config.monitors;
     this.#output = config.output;
     this.#nowMs = config.nowMs;
   }

@@ -42,22 +42,22 @@ export function decodeString(bytes: Buffer): string {
   if (!text.includes('\\')) return text;
   return text.replace(ESCAPE, (_match, high, low, unit, short, offset: number) => {
     if (high !== undefined)
-      return checked(String.fromCharCode(Number.parseInt(high, 16), Number.parseInt(low, 16)), offset);
-    if (unit !== undefined) return checked(String.fromCharCode(Number.parseInt(unit, 16)), offset);
-    if (short === 'u') throw new TokenError(badUnit(offset));
+      return checked(String.fromCharCode(Number.parseInt(high, 16), Number.parseInt(low, 16)), offset, 12);
+    if (unit !== undefined) return checked(String.fromCharCode(Number.parseInt(unit, 16)), offset, 6);
+    if (short === 'u') throw new TokenError(badUnit(offset, 6));
     const plain = ESCAPES[short as string];
     if (plain === undefined) throw new TokenError('invalid escape sequence in string');
     return plain;
   });
 
-  function checked(character: string, offset: number): string {
-    if (NONCHARACTER.test(character) || !character.isWellFormed()) throw new TokenError(badUnit(offset));
+  function checked(character: string, offset: number, length: number): string {
+    if (NONCHARACTER.test(character) || !character.isWellFormed()) throw new TokenError(badUnit(offset, length));
     return character;
   }
-  /** QEMU shows the escape and whatever follows it up to six characters, the closing quote too. */
-  function badUnit(offset: number): string {
+  /** QEMU shows the escape, or both of a pair, and whatever follows up to that length, the closing quote too. */
+  function badUnit(offset: number, length: number): string {
     const closing = bytes.toString('latin1', bytes.length - 1);
-    return `${(text + closing).slice(offset, offset + 6)} is not a valid Unicode character`;
+    return `${(text + closing).slice(offset, offset + length)} is not a valid Unicode character`;
   }
 }
 

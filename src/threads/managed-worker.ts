@@ -56,6 +56,7 @@ export class ManagedWorker {
   #state: WorkerState = 'starting';
   #error: Error | undefined;
   #nextId = 1;
+  #systemThreadId = -1;
 
   /** Starts a worker and waits until it is ready. Throws what the worker threw, or `thread/timeout`. */
   static async start(options: WorkerOptions): Promise<ManagedWorker> {
@@ -88,6 +89,11 @@ export class ManagedWorker {
 
   get state(): WorkerState {
     return this.#state;
+  }
+
+  /** The system's number of the thread, as in /proc; -1 before it is ready. */
+  get systemThreadId(): number {
+    return this.#systemThreadId;
   }
 
   /** Why the worker failed, if it did. */
@@ -154,6 +160,7 @@ export class ManagedWorker {
     switch (message.type) {
       case 'ready':
         if (this.#state === 'starting') this.#state = 'running';
+        this.#systemThreadId = message.systemThreadId;
         this.#ready.resolve();
         break;
       case 'reply':

@@ -6,13 +6,15 @@
  *   owner → worker   request · close
  */
 
+import { readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { toWire, type WireError } from '../base/errors.ts';
 
 /** Messages of a worker to its owner. */
 export type WorkerMessage =
-  | { readonly type: 'ready' }
+  | { readonly type: 'ready'; readonly systemThreadId: number }
   | { readonly type: 'reply'; readonly id: number; readonly value: unknown }
   | { readonly type: 'refused'; readonly id: number; readonly error: WireError }
   | { readonly type: 'event'; readonly value: unknown }
@@ -58,7 +60,7 @@ export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Pr
   try {
     // The owner's ManagedWorker.start has the same type parameter; nothing checks it at run time.
     await body(workerData as Data, {
-      ready: () => send({ type: 'ready' }),
+      ready: () => send({ type: 'ready', systemThreadId: systemThreadId() }),
       emit: (value) => send({ type: 'event', value }),
       serve: (handler) =>
         new Promise((resolve) => {
@@ -72,6 +74,15 @@ export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Pr
     send({ type: 'failed', error: toWire(error) });
   } finally {
     port.close();
+  }
+}
+
+/** The system's number of the thread that asks (gettid(2)); -1 where there is no /proc. */
+function systemThreadId(): number {
+  try {
+    return Number(basename(readlinkSync('/proc/thread-self')));
+  } catch {
+    return -1;
   }
 }
 

@@ -14,7 +14,7 @@ async function openShell(options: { isTerminal: boolean; historyFile?: string })
   const server = await QmpServer.start({
     vm,
     packageVersion: '1.2.3',
-    monitors: [{ kind: 'server', endpoint: { host: '127.0.0.1', port: 0 }, wait: false }],
+    monitors: [{ kind: 'server', id: 'compat_monitor0', endpoint: { host: '127.0.0.1', port: 0 }, wait: false }],
     warn: () => {},
   });
   const client = await connectQmp(server.endpoints[0]!, { oob: true });

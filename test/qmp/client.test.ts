@@ -9,7 +9,7 @@ async function serve() {
   const server = await QmpServer.start({
     vm,
     packageVersion: '1.2.3',
-    monitors: [{ kind: 'server', endpoint: { host: '127.0.0.1', port: 0 }, wait: false }],
+    monitors: [{ kind: 'server', id: 'compat_monitor0', endpoint: { host: '127.0.0.1', port: 0 }, wait: false }],
     warn: () => {},
   });
   // The one monitor listens.

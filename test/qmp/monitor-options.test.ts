@@ -9,19 +9,22 @@ const UNIX = { path: '/tmp/s' };
 describe('-qmp', () => {
   test.for<[string, MonitorConfig]>([
     ['stdio', { kind: 'stdio' }],
-    ['unix:/tmp/s', { kind: 'client', endpoint: UNIX }],
-    ['unix:/tmp/s,server=off', { kind: 'client', endpoint: UNIX }],
-    ['unix:/tmp/s,server=on', { kind: 'server', endpoint: UNIX, wait: true }],
-    ['unix:/tmp/s,server=on,wait=off', { kind: 'server', endpoint: UNIX, wait: false }],
-    ['unix:/tmp/s,server,nowait', { kind: 'server', endpoint: UNIX, wait: false }],
-    ['unix:/tmp/a,,b,server=on,wait=off', { kind: 'server', endpoint: { path: '/tmp/a,b' }, wait: false }],
+    ['unix:/tmp/s', { kind: 'client', id: 'compat_monitor0', endpoint: UNIX }],
+    ['unix:/tmp/s,server=off', { kind: 'client', id: 'compat_monitor0', endpoint: UNIX }],
+    ['unix:/tmp/s,server=on', { kind: 'server', id: 'compat_monitor0', endpoint: UNIX, wait: true }],
+    ['unix:/tmp/s,server=on,wait=off', { kind: 'server', id: 'compat_monitor0', endpoint: UNIX, wait: false }],
+    ['unix:/tmp/s,server,nowait', { kind: 'server', id: 'compat_monitor0', endpoint: UNIX, wait: false }],
+    [
+      'unix:/tmp/a,,b,server=on,wait=off',
+      { kind: 'server', id: 'compat_monitor0', endpoint: { path: '/tmp/a,b' }, wait: false },
+    ],
     [
       'tcp:127.0.0.1:0,server=on,wait=off,nodelay=on',
-      { kind: 'server', endpoint: { host: '127.0.0.1', port: 0 }, wait: false },
+      { kind: 'server', id: 'compat_monitor0', endpoint: { host: '127.0.0.1', port: 0 }, wait: false },
     ],
-    ['tcp::4444,server=on', { kind: 'server', endpoint: { host: '', port: 4444 }, wait: true }],
-    ['tcp:[::1]:4444', { kind: 'client', endpoint: { host: '::1', port: 4444 } }],
-    ['unix:/tmp/s,server=on,server=off', { kind: 'client', endpoint: UNIX }],
+    ['tcp::4444,server=on', { kind: 'server', id: 'compat_monitor0', endpoint: { host: '', port: 4444 }, wait: true }],
+    ['tcp:[::1]:4444', { kind: 'client', id: 'compat_monitor0', endpoint: { host: '::1', port: 4444 } }],
+    ['unix:/tmp/s,server=on,server=off', { kind: 'client', id: 'compat_monitor0', endpoint: UNIX }],
   ])('%s', ([text, expected]) => {
     expect(parse([text])).toEqual([expected]);
   });
@@ -54,10 +57,14 @@ describe('-chardev with -mon', () => {
     [
       'socket,id=a,path=/tmp/s,server=on,wait=off',
       'chardev=a,mode=control',
-      { kind: 'server', endpoint: UNIX, wait: false },
+      { kind: 'server', id: 'a', endpoint: UNIX, wait: false },
     ],
-    ['socket,id=a,path=/tmp/s', 'a,mode=control,pretty=off', { kind: 'client', endpoint: UNIX }],
-    ['socket,host=h,port=1,id=a', 'mode=control,chardev=a', { kind: 'client', endpoint: { host: 'h', port: 1 } }],
+    ['socket,id=a,path=/tmp/s', 'a,mode=control,pretty=off', { kind: 'client', id: 'a', endpoint: UNIX }],
+    [
+      'socket,host=h,port=1,id=a',
+      'mode=control,chardev=a',
+      { kind: 'client', id: 'a', endpoint: { host: 'h', port: 1 } },
+    ],
     ['stdio,id=a', 'chardev=a,mode=control', { kind: 'stdio' }],
   ])('%s %s', ([chardev, mon, expected]) => {
     expect(parse([], [chardev], [mon])).toEqual([expected]);

@@ -9,7 +9,12 @@ import { LineClient } from '../support/line-client.ts';
 import { RecordingVm } from '../support/recording-vm.ts';
 import { tempDir } from '../support/temp.ts';
 
-const LOOPBACK: MonitorConfig = { kind: 'server', endpoint: { host: '127.0.0.1', port: 0 }, wait: false };
+const LOOPBACK: MonitorConfig = {
+  kind: 'server',
+  id: 'compat_monitor0',
+  endpoint: { host: '127.0.0.1', port: 0 },
+  wait: false,
+};
 
 interface Setup extends AsyncDisposable {
   readonly vm: RecordingVm;
@@ -103,7 +108,9 @@ describe('one socket', () => {
 describe('a client that does not read', () => {
   test('has no further commands run, and gets every reply once it reads', async () => {
     await using dir = await tempDir();
-    await using setup = await serve([{ kind: 'server', endpoint: { path: dir.file('qmp') }, wait: false }]);
+    await using setup = await serve([
+      { kind: 'server', id: 'compat_monitor0', endpoint: { path: dir.file('qmp') }, wait: false },
+    ]);
     await using client = await LineClient.negotiated(setup.endpoint);
     client.socket.pause();
     const count = 1000;
@@ -137,7 +144,10 @@ describe('several monitors', () => {
   test('a unix and a TCP socket serve side by side, and both hear events', async () => {
     await using dir = await tempDir();
     const path = dir.file('qmp');
-    await using setup = await serve([{ kind: 'server', endpoint: { path }, wait: false }, LOOPBACK]);
+    await using setup = await serve([
+      { kind: 'server', id: 'compat_monitor0', endpoint: { path }, wait: false },
+      LOOPBACK,
+    ]);
     const [, tcp] = setup.server.endpoints;
     await using one = await LineClient.negotiated({ path });
     await using other = await LineClient.negotiated(tcp!);
@@ -146,6 +156,25 @@ describe('several monitors', () => {
     expect(await one.next()).toMatchObject({ event: 'STOP' });
     expect(await one.next()).toEqual({ return: {} });
   });
+
+  test('yank lists them by their ids, and cuts off the client of the one that is named', async () => {
+    await using dir = await tempDir();
+    const path = dir.file('qmp');
+    await using setup = await serve([{ kind: 'server', id: 'other', endpoint: { path }, wait: false }, LOOPBACK]);
+    await using cut = await LineClient.negotiated({ path });
+    await using client = await LineClient.negotiated(setup.server.endpoints[1]!);
+    client.send({ execute: 'query-yank' });
+    expect(await client.next()).toEqual({
+      return: ['other', 'compat_monitor0'].map((id) => ({ type: 'chardev', id })),
+    });
+    client.send({ execute: 'yank', arguments: { instances: [{ type: 'chardev', id: 'nope' }] } });
+    expect(await client.next()).toMatchObject({ error: { class: 'DeviceNotFound' } });
+    client.send({ execute: 'yank', arguments: { instances: [{ type: 'chardev', id: 'other' }] } });
+    expect(await client.next()).toEqual({ return: {} });
+    expect(await cut.next()).toBeUndefined();
+    await using next = await LineClient.negotiated({ path });
+    expect(next.unread).toBe(0);
+  });
 });
 
 describe('opening and closing', () => {
@@ -153,15 +182,17 @@ describe('opening and closing', () => {
     await using dir = await tempDir();
     const path = dir.file('qmp');
     // A server that was closed without removing its socket: Node only removes what it listens at.
-    await using setup = await serve([{ kind: 'server', endpoint: { path }, wait: false }]);
-    await using again = await serve([{ kind: 'server', endpoint: { path }, wait: false }]);
+    await using setup = await serve([{ kind: 'server', id: 'compat_monitor0', endpoint: { path }, wait: false }]);
+    await using again = await serve([{ kind: 'server', id: 'compat_monitor0', endpoint: { path }, wait: false }]);
     await using client = await LineClient.negotiated({ path });
     client.send({ execute: 'stop' });
     await client.next();
     expect([setup.vm.calls, again.vm.calls]).toEqual([[], [['stop']]]);
     const file = dir.file('precious');
     await writeFile(file, 'content');
-    await expect(serve([{ kind: 'server', endpoint: { path: file }, wait: false }])).rejects.toMatchObject({
+    await expect(
+      serve([{ kind: 'server', id: 'compat_monitor0', endpoint: { path: file }, wait: false }]),
+    ).rejects.toMatchObject({
       code: 'transport/listen',
     });
     expect(await readdir(dir.path)).toContain('precious');
@@ -169,7 +200,7 @@ describe('opening and closing', () => {
 
   test('a place that cannot be listened at is named in the error', async () => {
     const endpoint = { path: '/nonexistent/qmp' };
-    await expect(serve([{ kind: 'server', endpoint, wait: false }])).rejects.toMatchObject({
+    await expect(serve([{ kind: 'server', id: 'compat_monitor0', endpoint, wait: false }])).rejects.toMatchObject({
       code: 'transport/listen',
       message: expect.stringContaining('unix:/nonexistent/qmp'),
     });
@@ -178,7 +209,7 @@ describe('opening and closing', () => {
   test('with wait=on the start waits for the first client', async () => {
     await using dir = await tempDir();
     const path = dir.file('qmp');
-    const starting = serve([{ kind: 'server', endpoint: { path }, wait: true }]);
+    const starting = serve([{ kind: 'server', id: 'compat_monitor0', endpoint: { path }, wait: true }]);
     let client: LineClient | undefined;
     while (client === undefined) client = await LineClient.connect({ path }).catch(() => undefined);
     await using _client = client;
@@ -190,8 +221,8 @@ describe('opening and closing', () => {
     await using dir = await tempDir();
     const [first, last] = [{ path: dir.file('first') }, { path: dir.file('last') }];
     const starting = serve([
-      { kind: 'server', endpoint: first, wait: false },
-      { kind: 'server', endpoint: last, wait: true },
+      { kind: 'server', id: 'compat_monitor0', endpoint: first, wait: false },
+      { kind: 'server', id: 'compat_monitor0', endpoint: last, wait: true },
     ]);
     while (!(await readdir(dir.path)).includes('last'));
     await using early = await LineClient.connect(first);
@@ -206,7 +237,7 @@ describe('opening and closing', () => {
     await using dir = await tempDir();
     const path = dir.file('qmp');
     const controller = new AbortController();
-    const monitors: MonitorConfig[] = [{ kind: 'server', endpoint: { path }, wait: true }];
+    const monitors: MonitorConfig[] = [{ kind: 'server', id: 'compat_monitor0', endpoint: { path }, wait: true }];
     const options = { vm: new RecordingVm(), packageVersion: '1', monitors, signal: controller.signal };
     const starting = QmpServer.start(options);
     while (!(await readdir(dir.path)).includes('qmp'));
@@ -224,7 +255,11 @@ describe('opening and closing', () => {
     if (address === null || typeof address === 'string') throw new Error('not a TCP server');
     const endpoint = { host: '127.0.0.1', port: address.port };
     const start = () =>
-      QmpServer.start({ vm: new RecordingVm(), packageVersion: '1', monitors: [{ kind: 'client', endpoint }] });
+      QmpServer.start({
+        vm: new RecordingVm(),
+        packageVersion: '1',
+        monitors: [{ kind: 'client', id: 'compat_monitor0', endpoint }],
+      });
     const server = await start();
     const socket = await accepted.promise;
     const [greeting] = await once(socket, 'data');

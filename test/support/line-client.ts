@@ -48,13 +48,18 @@ export class LineClient implements AsyncDisposable {
 
   /** The next message; undefined once the server has closed. */
   async next(): Promise<unknown> {
+    const line = await this.nextLine();
+    return line === undefined ? undefined : JSON.parse(line);
+  }
+
+  /** The next message as it was written; undefined once the server has closed. */
+  async nextLine(): Promise<string | undefined> {
     while (this.#lines.length === 0 && !this.#ended) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
-    const line = this.#lines.shift();
-    return line === undefined ? undefined : JSON.parse(line);
+    return this.#lines.shift();
   }
 
   /** All messages until the server closes. */

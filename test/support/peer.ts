@@ -56,7 +56,7 @@ export interface Peer extends AsyncDisposable {
   /** Waits for a status of query-migrate; rejects at another final status, at the process's end, or after `timeoutMs`. */
   waitStatus(wanted: string | readonly string[], timeoutMs?: number): Promise<MigrateInfo>;
   /** Waits for a state of query-status, such as `running` or `paused`. */
-  waitRunState(wanted: string, timeoutMs?: number): Promise<void>;
+  waitRunState(wanted: string | readonly string[], timeoutMs?: number): Promise<void>;
   /** Switches migration capabilities, `{ 'return-path': true }`. */
   setCapabilities(capabilities: Readonly<Record<string, boolean>>): Promise<void>;
 }
@@ -236,10 +236,11 @@ class RunningPeer implements Peer {
     return info;
   }
 
-  async waitRunState(wanted: string, timeoutMs = STATUS_MS): Promise<void> {
-    await this.#process.until(`run state ${wanted}`, timeoutMs, async () => {
+  async waitRunState(wanted: string | readonly string[], timeoutMs = STATUS_MS): Promise<void> {
+    const states = typeof wanted === 'string' ? [wanted] : wanted;
+    await this.#process.until(`run state ${states.join(' or ')}`, timeoutMs, async () => {
       const { status } = (await this.qmp.execute('query-status')) as { status: string };
-      return status === wanted;
+      return states.includes(status);
     });
   }
 

@@ -18,6 +18,7 @@ import type {
   IncomingArguments,
   MigrateArguments,
   MigrationInfo,
+  MigrationThread,
   VmControl,
   VmEvent,
 } from '../../src/migration/vm-control.ts';
@@ -149,6 +150,10 @@ export class RecordingVm implements VmControl {
   yank(): void {
     this.calls.push(['yank']);
     this.yankable = false;
+  }
+
+  queryMigrationThreads(): readonly MigrationThread[] {
+    return [];
   }
 
   queryMigrate(): MigrationInfo {

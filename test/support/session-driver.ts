@@ -19,6 +19,7 @@ export class SessionDriver {
     this.session = new QmpSession({
       vm,
       packageVersion: '1.2.3',
+      monitors: { ids: [], cut: () => undefined },
       nowMs: () => this.nowMs,
       output: { send: (text) => this.raw.push(text), ready: async () => this.#blocked?.promise },
     });

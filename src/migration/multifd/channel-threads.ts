@@ -55,6 +55,11 @@ export class ChannelThreads implements AsyncDisposable {
     this.#idle[end].push(Promise.resolve(worker));
   }
 
+  /** The system's numbers of the threads that have a channel, in the order in which they were taken. */
+  atWork(end: ChannelEnd): number[] {
+    return [...this.#busy[end]].flatMap((who) => (who instanceof ManagedWorker ? who.systemThreadId : []));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const all = Object.values(this.#idle).flatMap((idle) => idle.splice(0));
     await Promise.all(

@@ -16,7 +16,30 @@ export const MEMORY_BACKEND_TYPES = [
   'memory-backend-shm',
 ] as const;
 const PAGE_BYTES = BigInt(PAGE_SIZE);
+/** Most nodes of a host that QEMU knows. */
+const MAX_NODES = 128;
 type MemoryBackendType = (typeof MEMORY_BACKEND_TYPES)[number];
+
+/** What a host may do with memory; kept to be told, for nothing here does any of it. */
+interface MemoryHints {
+  readonly dump: boolean;
+  readonly merge: boolean;
+  readonly prealloc: boolean;
+  readonly reserve: boolean;
+}
+
+/** What `object-add` says of any memory. */
+interface MemoryArguments extends Partial<MemoryHints> {
+  readonly size: bigint;
+  readonly share?: boolean;
+  readonly 'host-nodes'?: readonly number[];
+  readonly policy?: string;
+  readonly 'prealloc-threads'?: number;
+  readonly 'x-use-canonical-path-for-ramblock-id'?: boolean;
+}
+
+/** The hints of memory that nobody says anything about. */
+export const NO_HINTS: MemoryHints = { dump: true, merge: true, prealloc: false, reserve: true };
 
 interface Memory<T extends MemoryBackendType> {
   readonly type: T;
@@ -24,6 +47,7 @@ interface Memory<T extends MemoryBackendType> {
   readonly size: number;
   /** Others who map the same memory see what is written. */
   readonly share: boolean;
+  readonly hints: MemoryHints;
   /** The file that it is in; absent for memory without a name. */
   readonly file?: { readonly path: string; readonly share: boolean; readonly offset: number; readonly isRom: boolean };
 }
@@ -31,10 +55,40 @@ interface Memory<T extends MemoryBackendType> {
 /** Memory that a machine may use as its RAM (`-machine memory-backend=ID`). */
 export type MemoryBackend = { [T in MemoryBackendType]: Memory<T> }[MemoryBackendType];
 
-/** A size QEMU accepts. Throws `qmp/generic`. */
-export function checkBackendSize(type: MemoryBackendType, size: bigint): void {
-  if (size > 0n && size <= BigInt(Number.MAX_SAFE_INTEGER)) return;
-  throw generic(`property 'size' of ${type} doesn't take value '${size}'`);
+/** Refuses what QEMU refuses before it makes memory, and memory on chosen nodes. Throws `qmp/generic`. */
+export function checkBackend(type: MemoryBackendType, args: MemoryArguments): void {
+  const { size, policy = 'default', 'host-nodes': nodes = [], 'prealloc-threads': threads } = args;
+  const notTaken = (name: string, value: unknown) =>
+    generic(`property '${name}' of ${type} doesn't take value '${value}'`);
+  const wrongNode = nodes.find((node) => node >= MAX_NODES);
+  if (wrongNode !== undefined) throw generic(`Invalid host-nodes value: ${wrongNode}`);
+  if (threads === 0) throw notTaken('prealloc-threads', threads);
+  if (size <= 0n || size > BigInt(Number.MAX_SAFE_INTEGER)) throw notTaken('size', size);
+  if (nodes.length > 0 && policy === 'default') {
+    throw generic(
+      'host-nodes must be empty for policy default, or you should explicitly specify a policy other than default',
+    );
+  }
+  if (nodes.length === 0 && policy !== 'default') throw generic(`host-nodes must be set for policy ${policy}`);
+  if (nodes.length > 0) throw generic(`policy ${policy} is not implemented: Node cannot place memory on host nodes`);
+  if (args['x-use-canonical-path-for-ramblock-id'] === true) {
+    throw generic('x-use-canonical-path-for-ramblock-id=on is not implemented: RAM has the name of its object');
+  }
+}
+
+/** The hints among an object's arguments, and what is so without them. */
+export function memoryHints(args: MemoryArguments): MemoryHints {
+  const { dump, merge, prealloc, reserve } = { ...NO_HINTS, ...args };
+  return { dump, merge, prealloc, reserve };
+}
+
+/** Memory without a name; `share` where nothing is said about it. */
+export function plainMemory<T extends 'memory-backend-memfd' | 'memory-backend-ram'>(
+  type: T,
+  args: MemoryArguments,
+  defaults: { readonly share: boolean },
+): Memory<T> {
+  return { type, size: Number(args.size), share: args.share ?? defaults.share, hints: memoryHints(args) };
 }
 
 /** What `memory-backend-file` is told about its file, defaults filled in. */
@@ -51,6 +105,7 @@ export interface FileBackendOptions {
   readonly readonly: boolean;
   /** Memory that a guest cannot write; `auto`: when the file is read-only. */
   readonly rom: 'on' | 'off' | 'auto';
+  readonly hints: MemoryHints;
 }
 
 /**
@@ -59,13 +114,13 @@ export interface FileBackendOptions {
  */
 export function makeFileBackend(options: FileBackendOptions): MemoryBackend {
   checkRom(options);
-  const { share, path, offset } = options;
+  const { share, path, offset, hints } = options;
   const size = Number(options.size);
   const type = 'memory-backend-file';
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isDirectory() && !options.readonly) {
     checkPlace(options, undefined);
-    return { type, size, share };
+    return { type, size, share, hints };
   }
   let fd: number;
   try {
@@ -86,15 +141,16 @@ export function makeFileBackend(options: FileBackendOptions): MemoryBackend {
     closeSync(fd);
   }
   const isRom = options.rom === 'on' || (options.rom === 'auto' && options.readonly);
-  return { type, size, share, file: { path, share, offset: Number(offset), isRom } };
+  return { type, size, share, hints, file: { path, share, offset: Number(offset), isRom } };
 }
 
 /** Memory that others may map as well, without a name. Throws `qmp/generic`. */
-export function makeShmBackend({ id, size, share }: { id: string; size: bigint; share: boolean }): MemoryBackend {
+export function makeShmBackend(options: Pick<FileBackendOptions, 'id' | 'size' | 'share' | 'hints'>): MemoryBackend {
+  const { id, size, share, hints } = options;
   const type = 'memory-backend-shm';
   if (!share) throw generic("can't create shm backend with `share=off`");
   checkRoom({ id, size, offset: 0n }, size);
-  return { type, size: Number(size), share };
+  return { type, size: Number(size), share, hints };
 }
 
 function checkRom({ rom, readonly, share }: FileBackendOptions): void {

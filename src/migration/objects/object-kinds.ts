@@ -4,8 +4,15 @@
  */
 
 import * as kinds from '../../base/kinds.ts';
-import { enumOf, type Kind, optional, required, struct } from '../../base/kinds.ts';
-import { checkBackendSize, type MemoryBackend, makeFileBackend, makeShmBackend } from './memory-backend.ts';
+import { arrayOf, enumOf, type Kind, optional, required, struct } from '../../base/kinds.ts';
+import {
+  checkBackend,
+  type MemoryBackend,
+  makeFileBackend,
+  makeShmBackend,
+  memoryHints,
+  plainMemory,
+} from './memory-backend.ts';
 import { loadPskCredentials, type PskCredentials } from './tls-psk.ts';
 import { loadX509Credentials, type X509Credentials } from './tls-x509.ts';
 
@@ -39,8 +46,12 @@ const memory = {
   merge: optional(kinds.boolean),
   prealloc: optional(kinds.boolean),
   reserve: optional(kinds.boolean),
+  'host-nodes': optional(arrayOf(kinds.uint16)),
+  policy: optional(enumOf(['default', 'preferred', 'bind', 'interleave'])),
+  'prealloc-threads': optional(kinds.uint32),
   share: optional(kinds.boolean),
   size: required(kinds.size),
+  'x-use-canonical-path-for-ramblock-id': optional(kinds.boolean),
 };
 
 const tls = {
@@ -70,32 +81,32 @@ const OBJECT_TYPES = {
       readonly: optional(kinds.boolean),
       rom: optional(enumOf(['auto', 'on', 'off'])),
     }),
-    check: ({ size }) => checkBackendSize('memory-backend-file', size),
+    check: (args) => checkBackend('memory-backend-file', args),
     make: (args, id) => {
       const { size, share = false, 'mem-path': path, offset = 0n, align = 0n, readonly = false, rom = 'auto' } = args;
-      return makeFileBackend({ id, size, share, path, offset, align, readonly, rom });
+      return makeFileBackend({ id, size, share, path, offset, align, readonly, rom, hints: memoryHints(args) });
     },
   }),
   'memory-backend-memfd': row({
     parent: 'memory-backend',
     summary: 'RAM that is shared by default; here, where nobody can be handed its descriptor, as memory-backend-ram',
     kind: struct({ ...memory, hugetlb: optional(kinds.boolean), seal: optional(kinds.boolean) }),
-    check: ({ size }) => checkBackendSize('memory-backend-memfd', size),
-    make: ({ size, share = true }) => ({ type: 'memory-backend-memfd', size: Number(size), share }),
+    check: (args) => checkBackend('memory-backend-memfd', args),
+    make: (args) => plainMemory('memory-backend-memfd', args, { share: true }),
   }),
   'memory-backend-ram': row({
     parent: 'memory-backend',
     summary: 'RAM under a name of its own',
     kind: struct(memory),
-    check: ({ size }) => checkBackendSize('memory-backend-ram', size),
-    make: ({ size, share = false }) => ({ type: 'memory-backend-ram', size: Number(size), share }),
+    check: (args) => checkBackend('memory-backend-ram', args),
+    make: (args) => plainMemory('memory-backend-ram', args, { share: false }),
   }),
   'memory-backend-shm': row({
     parent: 'memory-backend',
     summary: 'RAM that is always shared; here, where nobody can be handed its descriptor, as memory-backend-ram',
     kind: struct(memory),
-    check: ({ size }) => checkBackendSize('memory-backend-shm', size),
-    make: ({ size, share = true }, id) => makeShmBackend({ id, size, share }),
+    check: (args) => checkBackend('memory-backend-shm', args),
+    make: (args, id) => makeShmBackend({ id, size: args.size, share: args.share ?? true, hints: memoryHints(args) }),
   }),
   'tls-creds-psk': row({
     parent: 'tls-creds',

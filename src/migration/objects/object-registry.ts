@@ -7,6 +7,7 @@ import { HarnessError } from '../../base/errors.ts';
 import type { JsonValue } from '../../base/json.ts';
 import { textToJson } from '../../base/kind-text.ts';
 import { enumOf, type Kind, type KindShape, required, string } from '../../base/kinds.ts';
+import { NO_HINTS } from './memory-backend.ts';
 import { type ManagedObject, OBJECT_TYPE_NAMES, type ObjectType, objectRow } from './object-kinds.ts';
 
 type ObjectOf<T extends ObjectType> = Extract<ManagedObject, { readonly type: T }>;
@@ -37,8 +38,8 @@ export class ObjectRegistry {
   /** object-add: arguments as QMP has them, `qom-type` and `id` included. Throws `qmp/generic` in QEMU's words. */
   add(args: Arguments): void {
     const { 'qom-type': type, id, ...rest } = args;
-    const known = typeKind.parse(type ?? missing('qom-type'), 'qom-type');
-    const name = string.parse(id ?? missing('id'), 'id');
+    const known = typeKind.parse(type === undefined ? missing('qom-type') : type, 'qom-type');
+    const name = string.parse(id === undefined ? missing('id') : id, 'id');
     const { kind, check, make } = objectRow(known);
     const values = kind.parse(rest, '');
     if (!IDENTIFIER.test(name)) throw generic("Parameter 'id' expects an identifier");
@@ -85,7 +86,8 @@ export class ObjectRegistry {
 
   /** The machine's own RAM, which no command makes and which cannot be deleted. An object that is there already is kept. */
   useAsRam(id: string, size: number): void {
-    if (!this.#objects.has(id)) this.#objects.set(id, { type: 'memory-backend-ram', size, share: false });
+    if (!this.#objects.has(id))
+      this.#objects.set(id, { type: 'memory-backend-ram', size, share: false, hints: NO_HINTS });
     this.#used.add(id);
   }
 }

@@ -1,7 +1,6 @@
 /** The files of TLS credentials: read once, when the object is made, with QEMU's texts for those that are not there. */
 
 import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { HarnessError } from '../../base/errors.ts';
 import { systemReason } from '../../base/system-reason.ts';
 
@@ -37,7 +36,7 @@ export function optionalCredentialsFile(dir: string | undefined, name: string): 
 
 function pathOf(dir: string | undefined, name: string): string {
   if (dir === undefined) throw new HarnessError('qmp/generic', { text: "Missing 'dir' property value" });
-  return join(dir, name);
+  return `${dir}/${name}`; // an empty one is the root, as in QEMU
 }
 
 function readSmall(path: string): CredentialsFile {

@@ -1,15 +1,29 @@
 /** Migration URIs and channel lists, parsed to one address type (spec/control.md §6). Pure. */
 
 import { HarnessError } from '../../base/errors.ts';
+import { parseQemuSize } from '../../base/units.ts';
 import type { MigrationAddress, MigrationChannel } from '../vm-control.ts';
 import { type InetAddress, parseTcp, type TcpAddress } from './tcp-address.ts';
+
+/** A unix socket by its path, or by a name that no file system has. */
+export interface UnixAddress {
+  readonly kind: 'unix';
+  readonly path: string;
+  /** Linux's abstract names; `tight`: the name ends where it ends and is not filled up with NULs. */
+  readonly abstract?: { readonly tight: boolean };
+  readonly uri: string;
+}
 
 /** Where a migration stream goes to or comes from; `file` offsets are bytes. */
 export type Address =
   | TcpAddress
-  | { readonly kind: 'unix'; readonly path: string; readonly uri: string }
+  | UnixAddress
+  | { readonly kind: 'fd'; readonly name: string; readonly uri: string }
   | { readonly kind: 'exec'; readonly command: readonly string[]; readonly uri: string }
   | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly uri: string };
+
+/** Why there is no vsock transport. */
+export const NO_VSOCK = 'Node has no sockets of the family vsock';
 
 /** Parses a migration URI. Throws `transport/bad-uri`, or `transport/unsupported` for the schemes this build has not. */
 export function parseUri(uri: string): Address {
@@ -28,11 +42,12 @@ export function parseUri(uri: string): Address {
       return parseFile(uri, rest);
     case 'fd':
       if (rest === '') throw bad(uri, 'invalid file descriptor address');
-      // None can be received, so no name is ever one.
-      throw new HarnessError('qmp/generic', { text: `File descriptor named '${rest}' has not been found` });
+      return { kind: 'fd', name: rest, uri };
     case 'vsock':
+      if (!/^[^:]+:./.test(rest)) throw new HarnessError('qmp/generic', { text: `error parsing address '${rest}'` });
+      throw new HarnessError('transport/unsupported', { uri, why: NO_VSOCK });
     case 'rdma':
-      throw new HarnessError('transport/unsupported', { uri, why: `this build has no ${scheme}: transport` });
+      throw new HarnessError('transport/unsupported', { uri, why: 'there is no RDMA transport' });
     default:
       // QEMU's own sentence for this; clients match on it.
       throw new HarnessError('qmp/generic', { text: `unknown migration protocol: ${uri}` });
@@ -64,7 +79,11 @@ export function addressOf(args: {
 function fromChannel(addr: MigrationAddress): Address {
   switch (addr.transport) {
     case 'socket':
-      if (addr.type === 'unix') return { kind: 'unix', path: addr.path, uri: `unix:${addr.path}` };
+      if (addr.type === 'unix') {
+        const { path, abstract } = addr;
+        return { kind: 'unix', path, ...(abstract === undefined ? {} : { abstract }), uri: `unix:${path}` };
+      }
+      if (addr.type === 'fd') return { kind: 'fd', name: addr.str, uri: `fd:${addr.str}` };
       return fromInet(addr);
     case 'exec':
       if (addr.args.length === 0) throw bad('exec:', 'the argument list is empty');
@@ -93,17 +112,14 @@ function parseFile(uri: string, rest: string): Address {
   return { kind: 'file', path, offset, uri };
 }
 
-/** A size as QEMU reads it: decimal with an optional fraction and suffix, or hexadecimal. */
 function parseOffset(uri: string, text: string): number {
   const refused = (why: string) => bad(uri, `file URI has bad offset ${text}: ${why}`);
-  if (/^ *-\d/.test(text)) throw refused('Numerical result out of range');
-  const [, hex, whole = '', fraction = '', suffix = ''] =
-    /^(?:(0x[0-9a-f]+)|(\d+)(\.\d*)?([bkmgtpe]?))$/i.exec(text) ?? [];
-  const unit = 1024 ** 'bkmgtpe'.indexOf(suffix.toLowerCase() || 'b');
-  const offset = hex === undefined ? Number(whole) * unit + Math.trunc(Number(`0${fraction}`) * unit) : Number(hex);
-  if ((hex ?? whole) === '' || (/[1-9]/.test(fraction) && unit === 1)) throw refused('Invalid argument');
-  if (offset > Number.MAX_SAFE_INTEGER) throw refused('Numerical result out of range');
-  return offset;
+  const offset = parseQemuSize(text);
+  if (offset === 'invalid') throw refused('Invalid argument');
+  if (offset === 'out of range' || offset > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw refused('Numerical result out of range');
+  }
+  return Number(offset);
 }
 
 function bad(uri: string, why: string): HarnessError {

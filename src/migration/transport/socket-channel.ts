@@ -79,15 +79,18 @@ export function acceptSocket(accepted: net.Socket, uri: string): Channel {
   const copy = fd < 0 ? -1 : (native?.dup(fd) ?? -1);
   if (copy < 0) return new SocketChannel(accepted, uri, undefined);
   // Only a socket made with `onread` lets the kernel's bytes go where we want them: adopt a copy of the descriptor.
-  const landing = new Landing();
-  const socket = new net.Socket({
-    fd: copy,
-    readable: true,
-    writable: true,
-    onread: landing.onread,
-  } as net.SocketConstructorOpts);
   accepted.on('error', () => undefined); // the copy reports; this one is only let go
+  const channel = adoptSocket(copy, uri);
   accepted.destroy();
+  return channel;
+}
+
+/** Wraps a connected socket, or a pipe, by its descriptor, which is the channel's from then on. */
+export function adoptSocket(fd: number, uri: string): Channel {
+  const landing = native === undefined ? undefined : new Landing();
+  const onread = landing === undefined ? {} : { onread: landing.onread };
+  // Node's types do not know that this constructor takes `onread` too.
+  const socket = new net.Socket({ fd, readable: true, writable: true, ...onread } as net.SocketConstructorOpts);
   return new SocketChannel(socket, uri, landing);
 }
 

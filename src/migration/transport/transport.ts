@@ -9,8 +9,9 @@ import { HarnessError, isHarnessError } from '../../base/errors.ts';
 import { systemReason } from '../../base/system-reason.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import type { SocketAddress } from '../vm-control.ts';
-import type { Address } from './address.ts';
+import type { Address, UnixAddress } from './address.ts';
 import type { Channel } from './channel.ts';
+import { noSuchDescriptor, openDescriptor } from './descriptor-channel.ts';
 import { openExec } from './exec-channel.ts';
 import { createFile, openFile } from './file-channel.ts';
 import { acceptSocket, connectSocket } from './socket-channel.ts';
@@ -39,7 +40,7 @@ export function isBidirectional(address: Address): boolean {
 /** Throws `qmp/generic`, in QEMU's words, when this transport cannot do what the capabilities need (spec/control.md §6). */
 export function refuseTransport(
   address: Address,
-  options: { isOn(capability: 'mapped-ram' | 'multifd'): boolean; readonly hasTls: boolean },
+  options: { isOn(capability: 'mapped-ram' | 'multifd'): boolean },
 ): void {
   const isSocket = address.kind === 'tcp' || address.kind === 'unix';
   const isFile = address.kind === 'file';
@@ -51,13 +52,18 @@ export function refuseTransport(
   if (options.isOn('multifd') && !isMultiChannel) {
     throw new HarnessError('qmp/generic', { text: 'Migration requires multi-channel URIs (e.g. tcp)' });
   }
-  // Ours: QEMU shakes hands over whatever there is, and waits for ever where nobody answers (docs/differences.md).
-  if (options.hasTls && !isSocket) {
-    const text = `TLS needs a socket (tcp: or unix:); ${address.uri} is none`;
-    throw new HarnessError('qmp/generic', {
-      text: options.isOn('mapped-ram') ? 'Cannot use TLS with mapped-ram' : text,
-    });
-  }
+}
+
+/** Ours: QEMU shakes hands over whatever there is, and waits for ever where nobody answers (docs/differences.md). Throws `qmp/generic`. */
+export function refuseTls(
+  address: Address,
+  options: { isOn(capability: 'mapped-ram'): boolean; readonly hasTls: boolean },
+): void {
+  if (!options.hasTls || address.kind === 'tcp' || address.kind === 'unix') return;
+  const text = options.isOn('mapped-ram')
+    ? 'Cannot use TLS with mapped-ram'
+    : `TLS needs a socket (tcp: or unix:); ${address.uri} is none`;
+  throw new HarnessError('qmp/generic', { text });
 }
 
 /** Opens the sending end. Rejects with `transport/connect` or `transport/open`. */
@@ -71,12 +77,14 @@ export async function openOutgoing(
   switch (address.kind) {
     case 'exec':
       return openExec(address.command, uri);
+    case 'fd':
+      throw noSuchDescriptor(address.name); // a source's are those of getfd, and none can be received
     case 'file':
       return createFile(address);
     case 'tcp':
       return open(tcpTarget(address));
     case 'unix':
-      return open({ path: address.path });
+      return open({ path: socketName(address) });
     default:
       return address satisfies never;
   }
@@ -123,6 +131,8 @@ export async function openIncoming(address: Address, admission: Admission = { co
   switch (address.kind) {
     case 'exec':
       return ready(await openExec(address.command, address.uri));
+    case 'fd':
+      return ready(await openDescriptor(address));
     case 'file':
       return ready(await openFile(address));
     case 'tcp':
@@ -170,7 +180,23 @@ function isUnknownName(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN');
 }
 
-async function listenUnix(address: Address & { kind: 'unix' }, admission: Admission): Promise<Listener> {
+/** What the kernel is told: the path, or an abstract name behind a NUL. Throws `qmp/generic` when it is too long. */
+function socketName({ path, abstract }: UnixAddress): string {
+  const room = SOCKET_PATH_BYTES - Buffer.byteLength(path);
+  if (room < 0) {
+    throw new HarnessError('qmp/generic', { text: `UNIX socket path '${path}' is too long` });
+  }
+  if (abstract === undefined) return path;
+  return `\0${path}${abstract.tight ? '' : '\0'.repeat(room)}`;
+}
+
+async function listenUnix(address: UnixAddress, admission: Admission): Promise<Listener> {
+  const path = socketName(address);
+  if (address.abstract !== undefined) {
+    const listener = await listen(address.uri, { path }, admission);
+    const { tight } = address.abstract;
+    return { ...listener, socketAddress: { type: 'unix', path: address.path, abstract: true, tight } };
+  }
   // QEMU replaces an existing socket file; anything else at that path stays.
   const found = await lstat(address.path).catch(() => undefined);
   if (found?.isSocket()) await unlink(address.path);
@@ -235,7 +261,7 @@ async function listen(uri: string, options: net.ListenOptions, admission: Admiss
       waiting.clear();
       for (const socket of greeting) socket.destroy();
       server.close(); // its callback would wait for the accepted channel, which lives on
-      if (typeof bound === 'string') removeQuietly(bound);
+      if (typeof bound === 'string' && !bound.startsWith('\0')) removeQuietly(bound);
     },
   };
 }
@@ -259,10 +285,9 @@ async function admit(socket: net.Socket, uri: string, admission: Admission): Pro
   }
 }
 
-/** libuv calls it EACCES when a socket's directory is not there, and EINVAL when its path is too long. */
+/** libuv calls it EACCES when a socket's directory is not there. */
 function whyNot(cause: Error, { path }: { path?: string | undefined }): string {
-  if (path === undefined) return systemReason(cause);
-  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) return `its path has more than ${SOCKET_PATH_BYTES} bytes`;
+  if (path === undefined || path.startsWith('\0')) return systemReason(cause);
   return existsSync(dirname(path)) ? systemReason(cause) : `no directory '${dirname(path)}'`;
 }
 

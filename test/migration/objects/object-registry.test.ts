@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { NO_HINTS } from '../../../src/migration/objects/memory-backend.ts';
 import { OBJECT_TYPE_NAMES } from '../../../src/migration/objects/object-kinds.ts';
 import { ObjectRegistry } from '../../../src/migration/objects/object-registry.ts';
 import { tempDir } from '../../support/temp.ts';
@@ -97,8 +98,8 @@ test('object-del refuses what is not there and what is in use', () => {
   registry.useAsRam('ram', 4096);
   registry.addFromTexts(new Map(Object.entries({ 'qom-type': 'memory-backend-ram', id: 'm', size: '64K' })));
   expect(registry.list('memory-backend-ram')).toEqual([
-    { id: 'ram', object: { type: 'memory-backend-ram', size: 4096, share: false } },
-    { id: 'm', object: { type: 'memory-backend-ram', size: 65_536, share: false } },
+    { id: 'ram', object: { type: 'memory-backend-ram', size: 4096, share: false, hints: NO_HINTS } },
+    { id: 'm', object: { type: 'memory-backend-ram', size: 65_536, share: false, hints: NO_HINTS } },
   ]);
   expect(() => registry.remove('nope')).toThrow("object 'nope' not found");
   expect(() => registry.remove('ram')).toThrow("object 'ram' is in use, can not be deleted");

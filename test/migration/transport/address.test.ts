@@ -84,9 +84,9 @@ describe('refused', () => {
     ['file:x,offset=1Kx', 'transport/bad-uri', 'file URI has bad offset 1Kx: Invalid argument'],
     ['file:x,offset=1,offset=2', 'transport/bad-uri', 'file URI has bad offset 1,offset=2: Invalid argument'],
     ['fd:', 'transport/bad-uri', 'invalid file descriptor address'],
-    ['fd:7', 'qmp/generic', "File descriptor named '7' has not been found"],
-    ['vsock:3:1', 'transport/unsupported', 'no vsock: transport'],
-    ['rdma:host:1', 'transport/unsupported', 'no rdma: transport'],
+    ['vsock:3', 'qmp/generic', "error parsing address '3'"],
+    ['vsock:3:1', 'transport/unsupported', 'no sockets of the family vsock'],
+    ['rdma:host:1', 'transport/unsupported', 'no RDMA transport'],
   ] as const)('%s', ([uri, code, text]) => {
     const found = codeAndText(() => parseUri(uri));
     expect(found.code).toBe(code);
@@ -101,6 +101,11 @@ describe('arguments of migrate', () => {
 
   test.for([
     [unix, { kind: 'unix', path: '/m', uri: 'unix:/m' }],
+    [
+      main({ transport: 'socket', type: 'unix', path: 'm', abstract: { tight: false } }),
+      { kind: 'unix', path: 'm', abstract: { tight: false }, uri: 'unix:m' },
+    ],
+    [main({ transport: 'socket', type: 'fd', str: 'f' }), { kind: 'fd', name: 'f', uri: 'fd:f' }],
     [
       main({ transport: 'socket', type: 'inet', host: '::1', port: '4444' }),
       { ...tcp('::1', '4444'), uri: 'tcp:[::1]:4444' },

@@ -237,6 +237,11 @@ export class RamBlock {
     return fresh;
   }
 
+  /** Whether there are dirty bits that nobody has collected. */
+  get isDirty(): boolean {
+    return this.#dirty.some((word) => word !== 0);
+  }
+
   /** After a failed or cancelled migration: what was not sent is dirty again. */
   endSave(): void {
     this.#bitmap.giveBack(this.share.dirtyOffset, this.#pendingOffset, this.#words);

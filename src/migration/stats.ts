@@ -35,6 +35,8 @@ export class SourceStats {
   dirtySyncCount = 0;
   /** Bytes that may be left so that sending them fits into the downtime limit. 0 until the first window has ended. */
   thresholdBytes = 0;
+  /** Whether a window has ended, so that the bandwidth is known. */
+  isMeasured = false;
   #normalPages = 0;
   #zeroPages = 0;
   #precopyBytes = 0;
@@ -133,7 +135,9 @@ export class SourceStats {
 
   /** Bytes per window; 0 without a limit. */
   #budget(): number {
-    return Math.floor(this.#parameters().maxBandwidth / 10);
+    const { maxBandwidth } = this.#parameters();
+    // QEMU's 1 to 9 bytes per second are no limit, because a tenth of them is 0.
+    return maxBandwidth === 0 ? 0 : Math.max(1, Math.floor(maxBandwidth / 10));
   }
 
   /** True when more than the window's budget went out. */
@@ -174,6 +178,7 @@ export class SourceStats {
     const measured = bytes / elapsed;
     const { availSwitchoverBandwidth, downtimeLimitMs } = this.#parameters();
     const bandwidth = availSwitchoverBandwidth === 0 ? measured : Math.floor(availSwitchoverBandwidth / 1000);
+    this.isMeasured = true;
     this.thresholdBytes = Math.trunc(bandwidth * downtimeLimitMs);
     if (bytes >= TELLING_BYTES && this.#windowBusyMs > 0) {
       this.#wireBytesPerMs = Math.max(bytes / this.#windowBusyMs, this.#wireBytesPerMs * WIRE_DECAY);

@@ -1,6 +1,6 @@
 /**
  * When to stop the guest (spec/control.md §7.3, spec/vfio.md §2.4, §3). Without VFIO devices it is QEMU's rule: what is left
- * fits into the downtime limit at the bandwidth of the last window. With them, the wire's own speed counts instead of a window
+ * fits into the downtime limit at the bandwidth of the last window, and with none yet, another look is taken. With them, the wire's own speed counts instead of a window
  * that was idle because all had been sent; and when the destination is a Switchover, the time that devices need counts too.
  */
 
@@ -21,7 +21,7 @@ const TELLING_MS = 2 * WINDOW_MS;
 
 /** Judges one migration. */
 export class SwitchoverJudge {
-  readonly #ram: Pick<RamSender, 'pendingBytes'>;
+  readonly #ram: Pick<RamSender, 'pendingBytes' | 'isDirty'>;
   readonly #sections: Pick<SectionSaver, 'vfio' | 'pendingBytes' | 'pendingExact'>;
   readonly #stats: SourceStats;
   readonly #ack: SourceAck;
@@ -30,7 +30,7 @@ export class SwitchoverJudge {
   #estimate: DowntimeEstimate | undefined;
 
   constructor(deps: {
-    ram: Pick<RamSender, 'pendingBytes'>;
+    ram: Pick<RamSender, 'pendingBytes' | 'isDirty'>;
     sections: Pick<SectionSaver, 'vfio' | 'pendingBytes' | 'pendingExact'>;
     stats: SourceStats;
     ack: SourceAck;
@@ -58,9 +58,14 @@ export class SwitchoverJudge {
     return this.#ack.isGranted || !isRunning ? 'switch' : 'ack';
   }
 
+  /**
+   * Before the bandwidth is known QEMU completes as soon as all that it knows of is sent, whatever the guest has written meanwhile.
+   * Here a guest that wrote gets another pass.
+   */
   async #asQemu(): Promise<boolean> {
-    const { thresholdBytes } = this.#stats;
-    if (this.#ram.pendingBytes < thresholdBytes) await this.#sync();
+    const { thresholdBytes, isMeasured } = this.#stats;
+    const isUnknown = !isMeasured && this.#ram.pendingBytes === 0 && this.#ram.isDirty;
+    if (this.#ram.pendingBytes < thresholdBytes || isUnknown) await this.#sync();
     return this.#ram.pendingBytes === 0 || this.#ram.pendingBytes < thresholdBytes;
   }
 

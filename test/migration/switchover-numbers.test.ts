@@ -19,7 +19,6 @@ async function restless(options: WatchedVmOptions = {}): Promise<WatchedVm> {
     ramBytes: RAM_BYTES,
     guest: RESTLESS,
     running: true,
-    // A first pass over nothing would end before the first window, and the migration with it (§9, 1).
     content: new Uint8Array(RAM_BYTES).fill(1),
     ...options,
     parameters: { ...SLOW, ...options.parameters },
@@ -31,6 +30,21 @@ async function goesOn(source: WatchedVm): Promise<void> {
   await source.event(['PASS:4']);
   expect(source.vm.queryMigrate().status).toBe('active');
 }
+
+test('before the bandwidth is known, a guest that writes gets another pass', async () => {
+  await using dir = await tempDir();
+  await using source = await restless({ content: new Uint8Array(0) });
+  await source.vm.migrate({ uri: `file:${dir.file('stream')}` });
+  await goesOn(source);
+});
+
+test('before the bandwidth is known, a guest that writes nothing gets none', async () => {
+  await using dir = await tempDir();
+  await using source = await WatchedVm.start({ running: true });
+  await source.vm.migrate({ uri: `file:${dir.file('stream')}` });
+  expect(await source.ended()).toBe('completed');
+  expect(source.vm.queryMigrate().ram?.['dirty-sync-count']).toBe(2);
+});
 
 test.for([
   ['avail-switchover-bandwidth', { 'avail-switchover-bandwidth': 100_000 * MIB }],

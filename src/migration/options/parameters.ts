@@ -224,7 +224,7 @@ export const PARAMETERS = {
     side: 'source',
     global: 'x-max-bandwidth',
     applies: 'at once',
-    summary: 'Rate limit before switchover; 0 to 9 mean no limit.',
+    summary: 'Rate limit before switchover; 0 means no limit.',
     effect: 'effective',
   }),
   'avail-switchover-bandwidth': row({

@@ -59,6 +59,11 @@ export abstract class RamSender {
     return this.blocks.reduce((sum, block) => sum + block.pendingPages, 0) * PAGE_SIZE;
   }
 
+  /** Whether something was written since dirty bits were collected. */
+  get isDirty(): boolean {
+    return this.#sent.some((block) => block.isDirty);
+  }
+
   /** Starts the first pass: every page is pending. */
   begin(): void {
     for (const block of this.#sent) block.beginSave();

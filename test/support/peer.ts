@@ -31,6 +31,8 @@ export interface PeerOptions {
   readonly running?: boolean;
   /** More options, as they are. */
   readonly args?: readonly string[];
+  /** Descriptors of this process that the peer has from 3 on. */
+  readonly descriptors?: readonly number[];
 }
 
 /** query-migrate, as far as tests read it. */
@@ -87,12 +89,13 @@ export async function startPeerProcess(options: {
   kind: PeerKind;
   command: string;
   memory: string;
+  descriptors?: readonly number[] | undefined;
   argumentsFor: (qmpPath: string) => string[];
 }): Promise<Peer> {
-  const { kind, command, memory, argumentsFor } = options;
+  const { kind, command, memory, argumentsFor, descriptors = [] } = options;
   const dir = await tempDir();
   const qmpPath = dir.file('qmp.sock');
-  const peerProcess = new PeerProcess(command, argumentsFor(qmpPath));
+  const peerProcess = new PeerProcess(command, argumentsFor(qmpPath), descriptors);
   try {
     const qmp = await connectWhenUp(peerProcess, qmpPath);
     return new RunningPeer({ kind, qmp, peerProcess, dir, memoryBytes: parseSize(memory, 'memory', 'm') });
@@ -133,9 +136,9 @@ class PeerProcess {
   stderr = '';
   #gone: string | undefined;
 
-  constructor(command: string, args: readonly string[]) {
+  constructor(command: string, args: readonly string[], descriptors: readonly number[]) {
     this.#title = [command, ...args].join(' ');
-    this.child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe', ...descriptors] });
     live.add(this.child);
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;

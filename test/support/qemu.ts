@@ -29,6 +29,7 @@ export function startQemu(options: PeerOptions): Promise<Peer> {
     kind: 'qemu',
     command: QEMU,
     memory: options.memory,
+    descriptors: options.descriptors,
     argumentsFor: (qmpPath) => ['-nodefaults', '-display', 'none', ...commonArguments(options, qmpPath)],
   });
 }

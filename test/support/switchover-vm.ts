@@ -12,6 +12,7 @@ function startSwitchoverVm(options: PeerOptions): Promise<Peer> {
     kind: 'switchover',
     command: process.execPath,
     memory: options.memory,
+    descriptors: options.descriptors,
     argumentsFor: (qmpPath) => [SWITCHOVER, 'vm', ...commonArguments(options, qmpPath)],
   });
 }

@@ -72,7 +72,7 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
 
     test('of a pipe is read to the end of the stream', async () => {
       const pipe = dir.file('pipe');
-      expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+      expect(spawnSync('sh', ['-c', 'mkfifo "$0"', pipe]).status).toBe(0);
       const end = openSync(pipe, 'r+');
       await using destination = await machine('switchover', { incoming: 'fd:3', descriptors: [end] });
       createReadStream(stream, { start: 4096 }).pipe(createWriteStream(pipe));

@@ -31,13 +31,6 @@ async function goesOn(source: WatchedVm): Promise<void> {
   expect(source.vm.queryMigrate().status).toBe('active');
 }
 
-test('before the bandwidth is known, a guest that writes gets another pass', async () => {
-  await using dir = await tempDir();
-  await using source = await restless({ content: new Uint8Array(0) });
-  await source.vm.migrate({ uri: `file:${dir.file('stream')}` });
-  await goesOn(source);
-});
-
 test('before the bandwidth is known, a guest that writes nothing gets none', async () => {
   await using dir = await tempDir();
   await using source = await WatchedVm.start({ running: true });

@@ -1,5 +1,8 @@
 /** Masks of 32 pages, as RAM's bitmaps have them. */
 
+/** Pages per group: the kernels work on 32 at a time. */
+export const GROUP = 32;
+
 /** How many bits are set. */
 export function bitCount(mask: number): number {
   let count = 0;

@@ -12,7 +12,7 @@ import type { GuestCheck } from './guest/guest-program.ts';
 import { Vcpu, type VcpuStats } from './guest/vcpu.ts';
 import { RamBlock } from './ram.ts';
 import type { RamFile } from './ram-file.ts';
-import { type RunningScout, startScout } from './ram-scout.ts';
+import { startScout } from './ram-scout.ts';
 import { DEFAULT_RESOURCE_BYTES } from './vfio/resource-pool.ts';
 import { SharedTime } from './virtual-time.ts';
 
@@ -53,7 +53,7 @@ export class Machine {
   /** Pages per second by vCPU. */
   readonly #limits = new Map<number, number>();
   readonly #devices: Promise<DeviceSet>;
-  #scout: Promise<RunningScout> | undefined;
+  #scout: ReturnType<typeof startScout> | undefined;
 
   /**
    * Throws `option/bad-value` for a guest region or a loader file that does not fit into RAM or cannot be read, and what
@@ -234,7 +234,7 @@ export class Machine {
     const devices = await this.#devices.catch(() => undefined);
     const scout = await this.#scout?.catch(() => undefined);
     await Promise.all(
-      [...vcpus, ...[devices, scout].filter((owner) => owner !== undefined)].map((owner) =>
+      [...vcpus, ...[devices, scout?.thread].filter((owner) => owner !== undefined)].map((owner) =>
         owner[Symbol.asyncDispose](),
       ),
     );

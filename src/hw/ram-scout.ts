@@ -10,12 +10,13 @@ import { Bell } from '../threads/bell.ts';
 import { ManagedWorker } from '../threads/managed-worker.ts';
 import { workerUrl } from '../threads/worker-url.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
+import { GROUP } from './bit-masks.ts';
 import type { RamShare } from './ram.ts';
 
 /** Groups of 32 pages that are looked at in one go: 2 MiB. */
 export const GROUPS_PER_CHUNK = 16;
 /** Bytes of a group. */
-export const GROUP_BYTES = 32 * PAGE_SIZE;
+export const GROUP_BYTES = GROUP * PAGE_SIZE;
 /** A pass over less is over before the thread is awake (pages). */
 const WORTHWHILE_PAGES = 8192;
 const GENERATIONS = 2 ** 30;
@@ -40,6 +41,14 @@ export interface ScoutShare {
   readonly zeros: SharedArrayBuffer;
 }
 
+/**
+ * Whether a group is all zero pages, a reason to look at the next ones. Where zero pages stand alone among others, the sender has to
+ * come to each group anyway, and writes more than it looks.
+ */
+export function isZeroGroup(zeros: number): boolean {
+  return (zeros | 0) === -1;
+}
+
 /** Shared memory for the scout of a block. */
 export function scoutShare(ram: RamShare): ScoutShare {
   const chunks = Math.ceil(ram.length / (GROUPS_PER_CHUNK * GROUP_BYTES));
@@ -62,7 +71,7 @@ export class RamScout {
   /** The chunk that is asked about, and whether the scout has been there. */
   #chunk = -1;
   #isKnown = false;
-  /** The sender found zero pages there itself: the scout can be of use again. */
+  /** The sender found a group of zero pages there itself: the scout can be of use again. */
   #hasZeros = false;
 
   constructor(share: ScoutShare) {
@@ -98,9 +107,9 @@ export class RamScout {
     return this.#zeros[group]!;
   }
 
-  /** The sender looked itself, and found these zero pages. */
+  /** The sender looked at a group itself, and found these zero pages. */
   found(zeros: number): void {
-    if (zeros !== 0) this.#hasZeros = true;
+    if (isZeroGroup(zeros)) this.#hasZeros = true;
   }
 
   #enter(chunk: number): void {
@@ -119,19 +128,14 @@ export class RamScout {
   }
 }
 
-/** A scout and its thread. */
-export interface RunningScout extends AsyncDisposable {
-  readonly scout: RamScout;
-}
-
-/** Starts the thread. Throws `thread/timeout` or what kept it from starting. `onEnd` is told when it ends. */
+/** Starts a scout's thread. Throws `thread/timeout` or what kept it from starting. `onEnd` is told when it ends. */
 export async function startScout(options: {
   readonly ram: RamShare;
   readonly onEnd: (error: Error | undefined) => void;
-}): Promise<RunningScout> {
+}): Promise<{ readonly scout: RamScout; readonly thread: AsyncDisposable }> {
   const share = scoutShare(options.ram);
   const scout = new RamScout(share);
-  const worker = await ManagedWorker.start({
+  const thread = await ManagedWorker.start({
     name: `scout ${options.ram.name}`,
     url: workerUrl('ram-scout'),
     data: share,
@@ -139,10 +143,5 @@ export async function startScout(options: {
     close: () => scout.close(),
     onEnd: options.onEnd,
   });
-  return {
-    scout,
-    [Symbol.asyncDispose]: async () => {
-      await worker[Symbol.asyncDispose]();
-    },
-  };
+  return { scout, thread };
 }

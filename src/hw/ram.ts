@@ -13,7 +13,7 @@ import type { BitmapKernel, PagesKernel } from '../threads/kernel-exports.ts';
 import { IOV_MAX, native } from '../threads/native.ts';
 import type { GatherList } from '../threads/segments.ts';
 import { PAGE_SIZE } from '../wire/ram.ts';
-import { bitCount, lowestBits } from './bit-masks.ts';
+import { bitCount, GROUP, lowestBits } from './bit-masks.ts';
 import { DirtyWatch } from './dirty-watch.ts';
 import { attachRamFile, type RamFile } from './ram-file.ts';
 import type { RamScout } from './ram-scout.ts';
@@ -41,8 +41,6 @@ const HEADERS_OFFSET = 512;
 const HEADERS_BYTES = 131_072;
 const IOV_OFFSET = HEADERS_OFFSET + HEADERS_BYTES;
 const SCRATCH_BYTES = IOV_OFFSET + IOV_MAX * 16;
-/** Pages per group: the kernels work on 32 at a time. */
-const GROUP = 32;
 /** Most record bytes one group can add: 32 zero records, one with a block name. */
 const GROUP_HEADER_BYTES = GROUP * 9 + 256;
 

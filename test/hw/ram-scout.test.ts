@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { RamBlock } from '../../src/hw/ram.ts';
-import { RamScout, scoutShare, startScout } from '../../src/hw/ram-scout.ts';
+import { RamScout, SCOUT_WORD, scoutShare, startScout } from '../../src/hw/ram-scout.ts';
 import { ScoutLoop } from '../../src/hw/ram-scout-loop.ts';
+import { Bell } from '../../src/threads/bell.ts';
 import { seeded } from '../support/seeded.ts';
 
 const PAGE = 4096;
@@ -10,11 +11,11 @@ const CHUNK_PAGES = 512;
 const PAGES = 16_384;
 const ALL = { maxPages: PAGES, detectZero: true };
 
-function scouted(): { block: RamBlock; loop: ScoutLoop } {
+function scouted(): { block: RamBlock; loop: ScoutLoop; bell: Bell } {
   const block = RamBlock.create({ name: 'ram', length: PAGES * PAGE });
   const share = scoutShare(block.share);
   block.scout = new RamScout(share);
-  return { block, loop: new ScoutLoop(share) };
+  return { block, loop: new ScoutLoop(share), bell: new Bell(share.words, 4 * SCOUT_WORD.BELL) };
 }
 
 /** As a thread that is rung again and again. */
@@ -76,9 +77,9 @@ describe('a scout ahead of the sender of RAM', () => {
     expect(block.scout?.knows((4 * CHUNK_PAGES) / 32)).toBe(false);
   });
 
-  test('gives up where there are no zero pages, until the sender finds some', () => {
+  test('gives up where zero pages stand alone, until it is rung', () => {
     const { block, loop } = scouted();
-    for (let page = 0; page < PAGES; page++) writeByte(block, page, 1);
+    for (let page = 0; page < PAGES; page++) writeByte(block, page, page % 2);
     block.beginSave();
     expect(block.scout?.knows(0)).toBe(false);
     let steps = 0;
@@ -86,6 +87,19 @@ describe('a scout ahead of the sender of RAM', () => {
     expect(steps).toBe(4);
     loop.wake();
     expect(loop.step()).toBe(true);
+  });
+
+  test.each([
+    ['rings', 32, 1],
+    ['does not ring', 31, 0],
+  ])('the sender %s in the next chunk when it found %i of 32 pages to be zero', (_, zeros, rings) => {
+    const { block, bell } = scouted();
+    for (let page = 0; page < 32; page++) writeByte(block, page, page < zeros ? 0 : 1);
+    writeByte(block, CHUNK_PAGES, 1);
+    block.beginSave();
+    const before = bell.count;
+    block.takeMasks({ ...ALL, firstPage: 0 });
+    expect(bell.count - before).toBe(1 + rings); // once for the pass
   });
 
   test('does nothing for a pass of few pages, and nothing between migrations', () => {
@@ -131,7 +145,7 @@ describe('a scout ahead of the sender of RAM', () => {
     const running = await startScout({ ram: block.share, onEnd: ended.resolve });
     running.scout.beginPass(PAGES);
     running.scout.knows(0);
-    await running[Symbol.asyncDispose]();
+    await running.thread[Symbol.asyncDispose]();
     expect(await ended.promise).toBeUndefined();
   });
 });

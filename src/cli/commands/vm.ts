@@ -93,8 +93,8 @@ async function runMachine(options: VmOptions): Promise<number> {
   // A signal may end the machine while a monitor still waits for its client; then there is nothing to close.
   const server = await Promise.race([opening, vm.exited.then(() => undefined)]);
   if (held && server !== undefined) await release(vm, options);
-  // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
   scoutOnceSource(vm, options, log);
+  // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
   const rehearsal = rehearse(log).then(() => flushCompileCache());
   const exitCode = await vm.exited;
   await rehearsal;

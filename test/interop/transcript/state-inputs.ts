@@ -19,6 +19,14 @@ const CANONICAL = 'x-use-canonical-path-for-ramblock-id';
 const NOWHERE = 'unix:{dir}/nobody';
 const unixAddress = (more: object) => ({ transport: 'socket', type: 'unix', ...more });
 
+/** A machine with more RAM than a pipe holds, which nobody reads. */
+const STAYS_ACTIVE: readonly Input[] = [
+  switchCapabilities(['events', true]),
+  parameters({ 'max-bandwidth': 10, 'downtime-limit': 0 }),
+  migrate('exec:exec sleep 6 2>/dev/null'),
+  until('active'),
+];
+
 /** See the header. */
 export const SESSIONS = {
   'nothing has happened': {
@@ -208,13 +216,10 @@ export const SESSIONS = {
     ],
   },
   'under way': {
-    memory: '64M', // more than a pipe holds that nobody reads
+    memory: '64M',
     running: true,
     inputs: [
-      switchCapabilities(['events', true]),
-      parameters({ 'max-bandwidth': 10, 'downtime-limit': 0 }),
-      migrate('exec:exec sleep 6 2>/dev/null'),
-      until('active'),
+      ...STAYS_ACTIVE,
       switchCapabilities(['events', false]),
       switchCapabilities(),
       migrate('exec:cat'),
@@ -235,13 +240,10 @@ export const SESSIONS = {
     ],
   },
   yanked: {
-    memory: '64M', // more than a pipe holds that nobody reads
+    memory: '64M',
     running: true,
     inputs: [
-      switchCapabilities(['events', true]),
-      parameters({ 'max-bandwidth': 10, 'downtime-limit': 0 }),
-      migrate('exec:exec sleep 6 2>/dev/null'),
-      until('active'),
+      ...STAYS_ACTIVE,
       ['yank', { instances: [{ type: 'migration' }, { type: 'block-node', 'node-name': 'n' }] }],
       ['query-status'],
       ['migrate_cancel'],

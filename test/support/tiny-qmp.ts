@@ -1,4 +1,7 @@
-/** The smallest QMP client that a test driver needs: one connection, commands in order, events kept by arrival. */
+/**
+ * The smallest QMP client that a test driver needs: one connection, commands matched with their replies by `id`, events kept
+ * by arrival. A server that cannot read a command answers without an id; the rejection then tells what it was sent.
+ */
 
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -21,10 +24,19 @@ interface QmpEvent {
 
 /** Everything a server sends in one line. */
 interface Message extends Partial<QmpEvent> {
+  readonly id?: unknown;
   readonly QMP?: unknown;
   readonly return?: unknown;
   readonly error?: { readonly class: string; readonly desc: string };
 }
+
+/** A command that was sent and not yet answered. */
+interface Outstanding extends PromiseWithResolvers<unknown> {
+  readonly sent: string;
+}
+
+/** Of what was sent, so much is in an error. */
+const QUOTED_CHARACTERS = 300;
 
 /** Connects to a unix socket and leaves negotiation mode. */
 export async function connectTinyQmp(options: { path: string }): Promise<QmpClient> {
@@ -40,7 +52,9 @@ export async function connectTinyQmp(options: { path: string }): Promise<QmpClie
 
 class TinyQmp implements QmpClient {
   readonly #socket: Socket;
-  readonly #replies: PromiseWithResolvers<unknown>[] = [];
+  /** By id, the oldest first. */
+  readonly #outstanding = new Map<number, Outstanding>();
+  #nextId = 1;
   readonly events: QmpEvent[] = [];
   readonly #waiters = new Set<() => void>();
   #closed: Error | undefined;
@@ -56,11 +70,13 @@ class TinyQmp implements QmpClient {
   }
 
   execute(name: string, args?: object): Promise<unknown> {
-    const reply = Promise.withResolvers<unknown>();
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
-    this.#replies.push(reply);
-    this.#socket.write(JSON.stringify(args === undefined ? { execute: name } : { execute: name, arguments: args }));
-    return reply.promise;
+    const id = this.#nextId++;
+    const sent = JSON.stringify({ execute: name, ...(args === undefined ? {} : { arguments: args }), id });
+    const command = { ...Promise.withResolvers<unknown>(), sent };
+    this.#outstanding.set(id, command);
+    this.#socket.write(`${sent}\n`);
+    return command.promise;
   }
 
   async waitEvent(name: string, signal?: AbortSignal): Promise<QmpEvent> {
@@ -83,7 +99,7 @@ class TinyQmp implements QmpClient {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed !== undefined) return;
+    if (this.#socket.closed) return;
     const closed = new Promise((resolve) => this.#socket.once('close', resolve));
     this.#socket.destroy();
     await closed;
@@ -96,14 +112,34 @@ class TinyQmp implements QmpClient {
       for (const wake of this.#waiters) wake();
       return;
     }
-    const reply = this.#replies.shift();
-    if (message.error === undefined) reply?.resolve(message.return);
-    else reply?.reject(new Error(`${message.error.class}: ${message.error.desc}`));
+    const { id, error } = message;
+    const command = this.#take(id === undefined && error !== undefined ? this.#oldest() : id);
+    if (command === undefined) {
+      // Nobody could tell what later replies answer.
+      this.#closed = new Error(`a QMP reply to no command: ${JSON.stringify(message)}`);
+      this.#socket.destroy();
+    } else if (error === undefined) {
+      command.resolve(message.return);
+    } else {
+      const about = id === undefined ? `, about ${command.sent.slice(0, QUOTED_CHARACTERS)}` : '';
+      command.reject(new Error(`${error.class}: ${error.desc}${about}`));
+    }
+  }
+
+  #oldest(): number | undefined {
+    return this.#outstanding.keys().next().value;
+  }
+
+  #take(id: unknown): Outstanding | undefined {
+    const command = typeof id === 'number' ? this.#outstanding.get(id) : undefined;
+    if (typeof id === 'number') this.#outstanding.delete(id);
+    return command;
   }
 
   #close(): void {
-    this.#closed = new Error('the QMP connection is closed');
-    for (const reply of this.#replies.splice(0)) reply.reject(this.#closed);
+    this.#closed ??= new Error('the QMP connection is closed');
+    for (const { reject } of this.#outstanding.values()) reject(this.#closed);
+    this.#outstanding.clear();
     for (const wake of this.#waiters) wake();
   }
 }

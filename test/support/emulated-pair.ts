@@ -23,6 +23,8 @@ export interface EmulatedOptions {
   readonly isAsync?: boolean;
   readonly seed?: number;
   readonly resources?: { take(bytes: number): void; giveBack(bytes: number): void };
+  /** Arcs (`from to`) that fail for as long as they are in it. */
+  readonly failing?: ReadonlySet<string>;
   /** Draws for noise; default 0.5, which is no noise. */
   readonly random?: () => number;
 }
@@ -58,6 +60,11 @@ export function emulated(name: ProfileName, options: EmulatedOptions = {}) {
       resources: options.resources ?? { take: () => {}, giveBack: () => {} },
     },
   });
+  const along = driver.arc.bind(driver);
+  driver.arc = async (from, to) => {
+    if (options.failing?.has(`${from} ${to}`) === true) throw new Error('told to fail');
+    await along(from, to);
+  };
   return { device: new VfioDevice({ device: 'd0', driver }), guest, memory, stateBytes };
 }
 

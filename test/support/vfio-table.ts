@@ -35,6 +35,9 @@ export function supports(state: VfioState, { p2p, precopy }: Has): boolean {
   return (p2p || !state.endsWith('p2p')) && (precopy || !state.startsWith('pre-copy'));
 }
 
+/** States with an open saving session (§1.4). */
+export const SAVING: ReadonlySet<VfioState> = new Set(['pre-copy', 'pre-copy-p2p', 'stop-copy']);
+
 /** The way from one state to another by the table; undefined where the table has none. */
 export function tablePath(from: VfioState, target: VfioState, has: Has): VfioState[] | undefined {
   if (!supports(target, has)) return undefined;
@@ -67,9 +70,8 @@ export function arcsOf(has: Has): ReadonlySet<string> {
 /** Length of the shortest way over arcs, where sessions of other states than the two ends' are no way through. */
 export function shortestWay(from: VfioState, target: VfioState, has: Has): number {
   const arcs = [...arcsOf(has)].map((arc) => arc.split(' ') as [VfioState, VfioState]);
-  const saving = (state: VfioState) => ['pre-copy', 'pre-copy-p2p', 'stop-copy'].includes(state);
   const passable = (state: VfioState) =>
-    supports(state, has) && state !== 'resuming' && (!saving(state) || (saving(from) && saving(target)));
+    supports(state, has) && state !== 'resuming' && (!SAVING.has(state) || (SAVING.has(from) && SAVING.has(target)));
   let edge = [from];
   const seen = new Set(edge);
   for (let length = 0; edge.length > 0; length += 1) {

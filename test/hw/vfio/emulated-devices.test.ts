@@ -11,17 +11,12 @@ import {
   wholeStream,
   writeAll,
 } from '../../support/emulated-pair.ts';
+import { failure } from '../../support/failure.ts';
 
 const MIB = 2 ** 20;
 const HEADER = 16;
 /** A record of eight bytes that tells the size of the state. */
 const SIZE_RECORD = HEADER + 8;
-
-const failure = (promise: Promise<unknown>) =>
-  promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
 
 describe('a profile', () => {
   test.each<[ProfileName, { state: number; initial: number; final: number }]>([

@@ -4,68 +4,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isHarnessError } from '../../../src/base/errors.ts';
 import { VFIO_STATES, type VfioFeatures } from '../../../src/hw/vfio/states.ts';
-import { VfioDevice } from '../../../src/hw/vfio/vfio-device.ts';
-import type { VfioDriver } from '../../../src/hw/vfio/vfio-driver.ts';
 import type { VfioState } from '../../../src/wire/vfio.ts';
-import { tablePath } from '../../support/vfio-table.ts';
-
-/** A driver that writes its arcs down. `failing` are the arcs (`from to`) that throw, `breaking` those that end in ERROR. */
-class ScriptedDriver implements VfioDriver {
-  readonly arcs: string[] = [];
-  readonly features: VfioFeatures;
-  failing = new Set<string>();
-  breaking = new Set<string>();
-  isBroken = false;
-  resetFails = false;
-  data: Uint8Array<ArrayBuffer>[] = [];
-  readonly written: number[] = [];
-
-  constructor(features: VfioFeatures = { p2p: true, precopy: true }) {
-    this.features = features;
-  }
-
-  arc(from: VfioState, to: VfioState): void {
-    const arc = `${from} ${to}`;
-    this.isBroken = this.breaking.has(arc);
-    if (this.isBroken || this.failing.has(arc)) throw new Error('told to fail');
-    this.arcs.push(arc);
-  }
-
-  read(): Uint8Array<ArrayBuffer> {
-    return this.data.shift() ?? new Uint8Array(0);
-  }
-
-  write(bytes: Uint8Array): void {
-    this.written.push(...bytes);
-  }
-
-  precopyInfo() {
-    return { initialBytes: 1, dirtyBytes: 2, reinit: false };
-  }
-
-  stopCopyBytes(): number {
-    return 3;
-  }
-
-  reset(): void {
-    if (this.resetFails) throw new Error('told to fail');
-    this.isBroken = false;
-  }
-}
-
-function made(features?: VfioFeatures) {
-  const driver = new ScriptedDriver(features);
-  return { driver, device: new VfioDevice({ device: 'v0', driver }) };
-}
-const failure = (promise: Promise<unknown>) =>
-  promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
+import { failure } from '../../support/failure.ts';
+import { type ScriptedDriver, scripted } from '../../support/scripted-driver.ts';
+import { SAVING, tablePath } from '../../support/vfio-table.ts';
 
 describe('a failed arc', () => {
   test('leaves the device at the vertex it had reached, and the error says where', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     driver.failing.add('stop stop-copy');
     expect(await failure(device.setState('stop-copy'))).toMatchObject({
       code: 'vfio/arc',
@@ -75,7 +21,7 @@ describe('a failed arc', () => {
   });
 
   test('goes to the recover state when there is one', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     driver.failing.add('pre-copy-p2p stop-copy');
     await device.setState('pre-copy');
     expect(await failure(device.setState('stop-copy', 'stop'))).toMatchObject({ details: { now: 'stop' } });
@@ -83,14 +29,14 @@ describe('a failed arc', () => {
   });
 
   test('resets the device when it cannot recover either', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     driver.failing = new Set(['stop stop-copy', 'stop running-p2p']);
     expect(await failure(device.setState('stop-copy', 'running'))).toMatchObject({ details: { now: 'running' } });
     expect(device.state).toBe('running');
   });
 
   test('may break the device: only a reset leaves ERROR', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     await device.setState('resuming');
     driver.breaking.add('resuming stop');
     expect(await failure(device.setState('stop'))).toMatchObject({ details: { now: 'error' } });
@@ -102,7 +48,7 @@ describe('a failed arc', () => {
 
 describe('data', () => {
   test('flows out only inside a saving session: for now nothing, or nothing any more', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     driver.data = [new Uint8Array([1])];
     expect(await failure(device.read(10))).toMatchObject({ code: 'vfio/refused', details: { errno: 'ENODEV' } });
     await device.setState('pre-copy');
@@ -116,7 +62,7 @@ describe('data', () => {
   });
 
   test('flows in only while resuming', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     expect(await failure(device.write(new Uint8Array([7])))).toMatchObject({ details: { errno: 'ENODEV' } });
     await device.setState('resuming');
     await device.write(new Uint8Array([7]));
@@ -124,7 +70,7 @@ describe('data', () => {
   });
 
   test('precopy info is there in the PRE_COPY states and nowhere else', async () => {
-    const { device } = made();
+    const { device } = scripted();
     expect(() => device.precopyInfo()).toThrow(/EINVAL/);
     await device.setState('pre-copy-p2p');
     expect(device.precopyInfo().initialBytes).toBe(1);
@@ -135,7 +81,7 @@ describe('data', () => {
 
 describe('a reset', () => {
   test('ends a session', async () => {
-    const { device } = made();
+    const { device } = scripted();
     await device.setState('resuming');
     await device.reset();
     expect(await failure(device.write(new Uint8Array([7])))).toMatchObject({ details: { errno: 'ENODEV' } });
@@ -145,7 +91,7 @@ describe('a reset', () => {
   });
 
   test('that fails leaves the device in ERROR', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     driver.resetFails = true;
     expect(await failure(device.reset())).toMatchObject({
       code: 'vfio/arc',
@@ -157,7 +103,7 @@ describe('a reset', () => {
   });
 
   test('that fails in a recovery leaves the first error to tell', async () => {
-    const { driver, device } = made();
+    const { driver, device } = scripted();
     driver.failing = new Set(['stop stop-copy', 'stop running-p2p']);
     driver.resetFails = true;
     expect(await failure(device.setState('stop-copy', 'running'))).toMatchObject({
@@ -167,7 +113,7 @@ describe('a reset', () => {
 });
 
 test('a driver that breaks at a read or a write is in ERROR', async () => {
-  const { driver, device } = made();
+  const { driver, device } = scripted();
   await device.setState('resuming');
   driver.write = () => {
     driver.isBroken = true;
@@ -194,7 +140,7 @@ test('random requests, failures at random arcs and resets: the device is always 
   const features = fc.record({ p2p: fc.boolean(), precopy: fc.boolean() });
   await fc.assert(
     fc.asyncProperty(features, fc.array(step, { maxLength: 40 }), async (has, steps) => {
-      const { driver, device } = made(has);
+      const { driver, device } = scripted(has);
       for (const next of steps) {
         driver.arcs.length = 0;
         if (next.kind === 'fail') (next.breaks ? driver.breaking : driver.failing).add(`${next.from} ${next.to}`);
@@ -222,8 +168,6 @@ test('random requests, failures at random arcs and resets: the device is always 
     { numRuns: 500 },
   );
 });
-
-const SAVING: ReadonlySet<VfioState> = new Set(['pre-copy', 'pre-copy-p2p', 'stop-copy']);
 
 interface Outcome {
   readonly state: VfioState;

@@ -67,7 +67,8 @@ export class StateLoad {
         return;
       }
       const taken = this.#load.take(packet.bytes).then(() => this.#intake.taken(packet));
-      taken.catch(() => undefined); // looked at in its turn
+      // At once: no other packet may come, in whose turn it would be looked at.
+      taken.catch((error: Error) => this.#intake.fail(error));
       taking.push(taken);
       if (taking.length >= AHEAD) await taking.shift();
     }

@@ -5,11 +5,14 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { STATE_PACKET_BYTES } from '../../../src/wire/multifd.ts';
+import { VFIO_PACKET } from '../../../src/wire/vfio.ts';
 import { changed, EXTENT, loadAll } from '../../support/hostile-loading.ts';
 import { MultifdLoadingMachine } from '../../support/multifd-loading.ts';
 import { recordedStream } from '../../support/recorded-stream.ts';
 import { seeded } from '../../support/seeded.ts';
 import { ORDINARY, stateDevice, stateStream } from '../../support/state-streams.ts';
+import { spansOf } from '../../support/struct-spans.ts';
 
 const RAM_BYTES = recordedStream('none-4m.ram.zz').length;
 const SWITCHOVER_START = Buffer.from('08000b0000', 'hex');
@@ -24,6 +27,13 @@ function machineOf(count: number, maxQueuedBytes?: number) {
     devices: devices.map(({ asSection }) => asSection),
   });
   return { machine, devices };
+}
+
+/** A packet of CONFIG whose flags say that the device is to take it. */
+function asData(packet: Buffer): Buffer {
+  const bytes = Buffer.from(packet);
+  bytes.writeUInt32BE(0, STATE_PACKET_BYTES + spansOf(VFIO_PACKET).find(({ name }) => name === 'flags')!.at);
+  return bytes;
 }
 
 /** One machine for many loads. */
@@ -63,6 +73,11 @@ describe('a stream with the state of two devices', () => {
       code: 'stream/bad-value',
       message: expect.stringMatching(text),
     });
+  });
+
+  test('is refused by the device when its last packet says that it is data, after which nothing comes', async () => {
+    const other = await stateStream(2, (all) => [...all.slice(0, -1), asData(all.at(-1)!)]);
+    expect(await machine.load([other.main, ...other.channels])).toMatchObject({ code: 'vfio/data' });
   });
 
   test('is refused without SWITCHOVER_START', async () => {

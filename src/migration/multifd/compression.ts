@@ -27,6 +27,8 @@ export interface PageDecompressor {
    * is wrong with it.
    */
   expand(data: Uint8Array, byteLength: number): readonly Uint8Array[];
+  /** Gives back its memory, and that of the pieces, at once. */
+  close(): void;
 }
 
 /** The sending end. Levels are those of the parameters multifd-zlib-level and multifd-zstd-level. */

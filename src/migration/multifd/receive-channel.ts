@@ -38,10 +38,11 @@ export interface ReceiveChannelData {
 }
 
 /** What both drivers share: the reader, and the few bytes that came with the greeting. */
-class ReceiveChannel {
+class ReceiveChannel implements Disposable {
   readonly steps: PacketSteps;
   readonly rendezvous: Rendezvous;
   readonly allowance: Allowance;
+  readonly #decompressor: PageDecompressor | undefined;
   readonly #tally: Tally;
   #rest: Uint8Array;
 
@@ -55,6 +56,7 @@ class ReceiveChannel {
     this.steps = new PacketReader({ name, windows, method, decompressor, targets }).steps();
     this.rendezvous = new Rendezvous(data.rendezvous);
     this.allowance = new Allowance(data.allowance);
+    this.#decompressor = decompressor;
     this.#tally = new Tally(data.tally);
     this.#rest = data.rest;
   }
@@ -76,6 +78,10 @@ class ReceiveChannel {
     this.#tally.add(RECEIVED.BYTES, bytes);
     return bytes;
   }
+
+  [Symbol.dispose](): void {
+    this.#decompressor?.close();
+  }
 }
 
 /**
@@ -86,7 +92,7 @@ export async function receiveBlocking(
   data: ReceiveChannelData & { readonly fd: number },
   onState: (packet: StatePacket) => void,
 ): Promise<void> {
-  const channel = await ReceiveChannel.create(data);
+  using channel = await ReceiveChannel.create(data);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(answer(step.value));
   channel.rendezvous.leave(data.index);
@@ -116,7 +122,7 @@ export async function receiveInTurns(
   source: ByteSource,
   onState: (packet: StatePacket) => void,
 ): Promise<void> {
-  const channel = await ReceiveChannel.create(data);
+  using channel = await ReceiveChannel.create(data);
   const surplus = new SmallReads(source);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(await answer(step.value));

@@ -115,6 +115,10 @@ class StreamDecompressor implements PageDecompressor {
     if (length !== byteLength) throw new Error(`it expands to ${length} bytes`);
     return pieces;
   }
+
+  close(): void {
+    this.#codec.close();
+  }
 }
 
 type CodecClass = typeof Deflate | typeof Inflate | typeof ZstdCompress | typeof ZstdDecompress;
@@ -165,6 +169,14 @@ class Codec {
     this.#stream.flush(this.#flush);
     if (this.#error !== undefined) throw this.#error;
     return this.#pieces;
+  }
+
+  /** Nothing is written any more. The library's own memory, some 100 KiB, would else wait to be collected, and so would the pieces. */
+  close(): void {
+    this.begin();
+    this.#stream.close();
+    if (this.#current instanceof ArrayBuffer) this.#current.transfer(0);
+    this.#current = undefined;
   }
 
   #receive(piece: Uint8Array): void {

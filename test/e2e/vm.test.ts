@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
@@ -65,6 +65,20 @@ test('a machine with a running guest and an open listener quits over QMP with 0 
   expect(existsSync(pidFile)).toBe(false);
 });
 
+test('a command that takes no notice of a signal does not outlive the machine', async () => {
+  await using directory = await tempDir();
+  await using vm = await startVm(directory.file('s'), ['-m', '64M']);
+  const pidFile = directory.file('pid');
+  await vm.qmp.execute('migrate', { uri: `exec:trap '' TERM; echo $$ > ${pidFile}; sleep 600` });
+  while (!existsSync(pidFile) || readFileSync(pidFile, 'utf8') === '') await turn();
+  const group = -Number(readFileSync(pidFile, 'utf8'));
+  expect(process.kill(group, 0)).toBe(true);
+  await vm.qmp.execute('quit');
+  expect(await vm.exited).toEqual([0, null]);
+  // It may still be there as a zombie, until whoever adopted it looks after it.
+  await expect.poll(() => livingOf(-group)).toBe(0);
+});
+
 test('an incoming stream that is no stream ends the machine with 1 and a reason', async () => {
   const { exitCode, stderr } = await runSwitchover(['vm', '-m', '16M', '-incoming', 'exec:echo nonsense, long enough']);
   expect(exitCode).toBe(1);
@@ -121,3 +135,9 @@ test('a machine without a monitor lives until a signal ends it', async () => {
   child.kill('SIGTERM');
   expect(await exited).toEqual([0, null]);
 });
+
+/** Processes of a group that have not ended. */
+function livingOf(group: number): number {
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pgid=,state='], { encoding: 'utf8' });
+  return stdout.split('\n').filter((line) => new RegExp(`^ *${group} +[^Z]`).test(line)).length;
+}

@@ -37,13 +37,17 @@ class Command {
   readonly exited: Promise<HarnessError | undefined>;
   isEnded = false;
   #isKilled = false;
+  /** This process ends before the command does, which may take no notice of a SIGTERM. */
+  readonly #lastResort = () => this.kill('SIGKILL');
 
   constructor(child: ChildProcess, uri: string) {
     this.child = child;
     this.uri = uri;
+    process.once('exit', this.#lastResort);
     this.exited = new Promise((resolve) => {
       child.once('exit', (status, signal) => {
         this.isEnded = true;
+        process.off('exit', this.#lastResort);
         const why = signal === null ? `exited with status ${status}` : `died of ${signal}`;
         resolve(status === 0 ? undefined : new HarnessError('transport/exec', { uri, why }));
       });

@@ -105,6 +105,11 @@ export class Machine {
     return (await this.#devices).byId(id);
   }
 
+  /** The system's numbers of the vCPUs' threads. Throws what kept one from starting. */
+  async vcpuThreadIds(): Promise<number[]> {
+    return (await this.#vcpus).map((vcpu) => vcpu.systemThreadId);
+  }
+
   /** True between `start` and `stop`. */
   get running(): boolean {
     return this.#time.running;

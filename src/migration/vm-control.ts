@@ -179,8 +179,8 @@ export interface VmControl {
   readonly machineType: string;
   /** Bytes of guest RAM. */
   readonly ramBytes: number;
-  /** Number of vCPUs that run a guest. */
-  readonly cpuCount: number;
+  /** The system's numbers of the vCPUs' threads, in the order of the vCPUs; waits until all have started. */
+  vcpuThreadIds(): Promise<readonly number[]>;
   /** Limits on the dirty rate of vCPUs. */
   readonly vcpuLimits: Pick<VcpuLimits, 'set' | 'cancel' | 'query'>;
   /** Measures the dirty rate. */

@@ -168,8 +168,8 @@ export class Vm implements VmControl {
     return this.#machine.ram.length;
   }
 
-  get cpuCount(): number {
-    return this.#machine.guests.length;
+  vcpuThreadIds(): Promise<readonly number[]> {
+    return this.#machine.vcpuThreadIds();
   }
 
   /** The machine's RAM. */

@@ -34,7 +34,7 @@ export const MACHINE_COMMANDS: CommandTable = {
     ({ 'compat-props': compatProps }) => machineList({ compatProps }),
   ),
   'query-current-machine': query('what the machine can do', () => ({ 'wakeup-suspend-support': false })),
-  'query-cpus-fast': query('vCPUs', ({ vm }) => cpuList(vm.cpuCount), list),
+  'query-cpus-fast': query('vCPUs', async ({ vm }) => cpuList(await vm.vcpuThreadIds()), list),
   'query-memory-size-summary': query('bytes of RAM', ({ vm }) => ({
     'base-memory': vm.ramBytes,
     'plugged-memory': 0,

@@ -32,12 +32,12 @@ export function machineList({ compatProps = false }: { compatProps?: boolean | u
   }));
 }
 
-/** query-cpus-fast: scripted guests, which have no QEMU CPU type. They run on threads of this process. */
-export function cpuList(cpuCount: number): object[] {
-  return Array.from({ length: cpuCount }, (_, index) => ({
+/** query-cpus-fast: scripted guests, which have no QEMU CPU type, with the system's numbers of their threads. */
+export function cpuList(threadIds: readonly number[]): object[] {
+  return threadIds.map((threadId, index) => ({
     'cpu-index': index,
     'qom-path': `/machine/guest[${index}]`,
-    'thread-id': process.pid,
+    'thread-id': threadId,
     target: 'x86_64',
   }));
 }

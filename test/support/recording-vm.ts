@@ -32,7 +32,6 @@ export class RecordingVm implements VmControl {
   readonly uuid = '00000000-0000-0000-0000-000000000000';
   readonly machineType = 'none';
   readonly ramBytes: number;
-  readonly cpuCount: number = 0;
   readonly objects = new ObjectRegistry();
   readonly vcpuLimits = new VcpuLimits({
     vcpus: { count: 0, isRunning: () => false, limit: () => undefined, work: () => [] },
@@ -150,6 +149,10 @@ export class RecordingVm implements VmControl {
   yank(): void {
     this.calls.push(['yank']);
     this.yankable = false;
+  }
+
+  async vcpuThreadIds(): Promise<readonly number[]> {
+    return [];
   }
 
   queryMigrationThreads(): readonly MigrationThread[] {

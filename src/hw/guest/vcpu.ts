@@ -63,6 +63,11 @@ export class Vcpu {
     this.#stopMs = parts.stopMs;
   }
 
+  /** The system's number of its thread, as in /proc. */
+  get systemThreadId(): number {
+    return this.#worker.systemThreadId;
+  }
+
   /** True between `start` and `stop`, as asked for. */
   get running(): boolean {
     return this.#gate.command === 'run';

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { checkGuest } from '../../../src/hw/guest/guest-check.ts';
 import { parseGuestOption } from '../../../src/hw/guest/guest-options.ts';
@@ -29,6 +30,15 @@ test('a new vCPU is stopped: it writes nothing until it is started', async () =>
   expect(vcpu.running).toBe(false);
   expect(vcpu.stats()).toEqual({ pagesWritten: 0, throttlePercent: 0, limitedUs: 0 });
   expect(ram.syncDirty()).toBe(0);
+});
+
+test('each vCPU has a thread of its own', async () => {
+  const ram = ramOfPages(PAGES);
+  await using vcpu = await startVcpu(ram, 'sweep');
+  await using other = await startVcpu(ram, 'sweep');
+  const ids = [vcpu.systemThreadId, other.systemThreadId];
+  expect(new Set([process.pid, ...ids]).size).toBe(3);
+  expect(readdirSync('/proc/self/task')).toEqual(expect.arrayContaining(ids.map(String)));
 });
 
 test('stop is exact: RAM stays equal while another vCPU writes on for 50 batches', async () => {

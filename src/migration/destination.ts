@@ -77,7 +77,7 @@ export class DestinationMigration {
     this.#options = () => deps.options.snapshot();
   }
 
-  /** Opens the listener. Rejects with `transport/listen` or `transport/open`; the status then stays `setup`, as in QEMU. */
+  /** Opens the listener. Rejects with what `openIncoming` rejects with; the status then stays `setup`, as in QEMU. */
   async connect(): Promise<void> {
     this.#status.move('setup');
     this.#listener = await openIncoming(this.#address, {

@@ -37,7 +37,7 @@ test.for<readonly [what: string, args: () => readonly string[], exit: number, sa
     'no such directory',
     () => [...INCOMING, 'unix:/nope/s'],
     4,
-    /Failed to listen on 'unix:\/nope\/s': no directory '\/nope'$/,
+    /Failed to bind socket to \/nope\/s: No such file or directory$/,
   ],
   ['a path too long for a socket', () => [...INCOMING, `unix:${LONG}`], 2, /UNIX socket path '.*' is too long$/],
   ['a command that fails', () => [...INCOMING, 'exec:exit 3'], 1, /the command of 'exec:exit 3' exited with status 3/],
@@ -66,12 +66,12 @@ test('a pipe is read to its end', async () => {
 
 describe('a source whose stream goes where it cannot', () => {
   test.for<readonly [uri: string, says: RegExp]>([
-    ['file:/dev/full', /^Could not create '\/dev\/full': Invalid argument$/],
+    ['file:/dev/full', /^failed to truncate migration file to offset 0: Invalid argument$/],
     ['file:/nope/x', /^Could not create '\/nope\/x': No such file or directory$/],
     ['exec:cat > /dev/full', /^the command of 'exec:cat > \/dev\/full' exited with status 1$/],
     ['exec:exit 3', /^the command of 'exec:exit 3' exited with status 3$/],
     ['tcp:127.0.0.1:1', /^Failed to connect to '127\.0\.0\.1:1': Connection refused$/],
-    ['unix:/nope/x', /no directory '\/nope'$/],
+    ['unix:/nope/x', /^Failed to connect to '\/nope\/x': No such file or directory$/],
     [`unix:${LONG}`, /^UNIX socket path '.*' is too long$/],
   ])('%s: says so, and the guest runs on', async ([uri, says]) => {
     await using source = await WatchedVm.start({

@@ -1,7 +1,10 @@
-/** Addresses that are no paths: abstract unix sockets to and from QEMU, and a descriptor that a destination was started with. */
+/** Addresses that are no paths, what a failed listen is called, and the threads that are told to whoever asks for them. */
 
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, createReadStream, createWriteStream, openSync, readdirSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { basename } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Peer, PeerKind } from '../support/peer.ts';
@@ -17,6 +20,10 @@ const PAIRS: readonly (readonly [source: PeerKind, destination: PeerKind])[] = [
   ['switchover', 'switchover'],
 ];
 const skipReason = whyNoQemu();
+
+function portOf(server: Server): number {
+  return (server.address() as AddressInfo).port; // it listens, and at a port
+}
 
 describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skipReason})`}`, () => {
   let dir: TempDir;
@@ -79,6 +86,61 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
       await arrived(destination);
       closeSync(end);
     });
+  });
+
+  describe('where nothing can listen', () => {
+    let busy: Server;
+    beforeAll(async () => {
+      busy = createServer().listen(0, '127.0.0.1');
+      await once(busy, 'listening');
+      await mkdir(dir.file('directory'));
+    });
+    afterAll(() => busy.close());
+
+    test.for<readonly [what: string, uri: () => string]>([
+      ['a directory that is not there', () => `unix:${dir.file('none')}/socket`],
+      ['a directory that takes no sockets', () => 'unix:/proc/socket'],
+      ['a directory that is a file', () => `unix:${content.path}/socket`],
+      ['a directory itself', () => `unix:${dir.file('directory')}`],
+      ['a port that somebody has', () => `tcp:127.0.0.1:${portOf(busy)}`],
+      ['a range of one port that somebody has', () => `tcp:127.0.0.1:${portOf(busy)},to=${portOf(busy)}`],
+      ['an empty range of ports', () => 'tcp:127.0.0.1:5000,to=4000'],
+      ['an address that is not ours', () => 'tcp:192.0.2.1:0'],
+      ['a name that nobody knows', () => 'tcp:nobody.invalid:0'],
+    ])('%s', async ([, uri]) => {
+      const refusals = await Promise.all(
+        (['qemu', 'switchover'] as const).map(async (kind) => {
+          await using peer = await machine(kind, { incoming: 'defer' });
+          const args = { uri: uri(), 'exit-on-error': false };
+          return await peer.qmp.execute('migrate-incoming', args).catch((error: Error) => error.message);
+        }),
+      );
+      expect(refusals[0]).toMatch(/^GenericError: /);
+      expect(refusals[1]).toBe(refusals[0]);
+    });
+
+    test('a range of ports has one that is free', async () => {
+      const first = portOf(busy);
+      const host = '127.0.0.1';
+      for (const kind of ['qemu', 'switchover'] as const) {
+        await using peer = await machine(kind, { incoming: 'defer' });
+        await peer.qmp.execute('migrate-incoming', { uri: `tcp:${host}:${first},to=${first + 20}` });
+        const { 'socket-address': [socket] = [] } = (await peer.qmp.execute('query-migrate')) as {
+          'socket-address'?: { port: string }[];
+        };
+        expect(Number(socket?.port)).toBeGreaterThan(first);
+      }
+    });
+  });
+
+  test('every vCPU has a thread of the process', async () => {
+    const guests = ['g0', 'g1'].flatMap((id, n) => ['-object', `guest-sweep,id=${id},start=${n * 8}MiB,size=8MiB`]);
+    await using peer = await machine('switchover', { running: true, args: guests });
+    const cpus = (await peer.qmp.execute('query-cpus-fast')) as { 'cpu-index': number; 'thread-id': number }[];
+    expect(cpus.map((cpu) => cpu['cpu-index'])).toEqual([0, 1]);
+    const ids = cpus.map((cpu) => cpu['thread-id']);
+    expect(new Set([...ids, peer.pid]).size).toBe(3);
+    expect(readdirSync(`/proc/${peer.pid}/task`)).toEqual(expect.arrayContaining(ids.map(String)));
   });
 
   test('the threads of a multifd source are those of the process', async () => {

@@ -35,7 +35,7 @@ test('a return path over a file is refused at migrate, and nothing has happened'
 test('an incoming migration that could not listen may be tried again', async () => {
   await using dir = await tempDir();
   await using vm = await machine({ incoming: 'defer' });
-  await expect(vm.migrateIncoming({ uri: `unix:${dir.file('missing/m.sock')}` })).rejects.toThrow('Failed to listen');
+  await expect(vm.migrateIncoming({ uri: `unix:${dir.file('missing/m.sock')}` })).rejects.toThrow('Failed to bind');
   expect(vm.queryMigrate()).toEqual({});
   const path = dir.file('m.sock');
   await vm.migrateIncoming({ uri: `unix:${path}`, 'exit-on-error': false });

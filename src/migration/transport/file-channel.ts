@@ -1,5 +1,6 @@
 /** A channel to a file from an offset on (`file:PATH,offset=N`, spec/control.md §6). One-way: what is written stays there. */
 
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { assert } from '../../base/assert.ts';
 import { HarnessError, messageOf } from '../../base/errors.ts';
@@ -9,21 +10,19 @@ import type { ByteSink, ByteSource, Channel, PageFile, SeekableFile } from './ch
 import { openPageFile } from './page-file.ts';
 
 const GATHER_BYTES = 32_768;
+const { O_WRONLY, O_CREAT } = constants;
 
 /** Creates (mode 0600) and truncates to `offset` for writing. Rejects with `transport/open`. */
 export async function createFile(target: { path: string; offset: number; uri: string }): Promise<Channel> {
-  const file = await opened({ ...target, verb: 'create' }, async () => {
-    const handle = await open(target.path, 'a', 0o600);
-    await handle.close();
-    const file = await open(target.path, 'r+');
-    try {
-      await file.truncate(target.offset);
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-    return file;
-  });
+  const { uri, path, offset } = target;
+  const file = await opened({ ...target, verb: 'create' }, () => open(path, O_WRONLY | O_CREAT, 0o600));
+  try {
+    await file.truncate(offset);
+  } catch (cause) {
+    await file.close();
+    const why = `failed to truncate migration file to offset ${offset.toString(16)}: ${systemReason(cause)}`;
+    throw new HarnessError('transport/open', { uri, why }, { cause });
+  }
   return new FileChannel(file, { ...target, writes: true });
 }
 

@@ -1,10 +1,9 @@
 /** Opens channels: outgoing by `openOutgoing`, incoming by `openIncoming` (spec/control.md §6). */
 
 import { lookup } from 'node:dns/promises';
-import { existsSync, unlinkSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
 import { lstat, unlink } from 'node:fs/promises';
 import net from 'node:net';
-import { dirname } from 'node:path';
 import { HarnessError, isHarnessError } from '../../base/errors.ts';
 import { systemReason } from '../../base/system-reason.ts';
 import { LIMITS } from '../../wire/limits.ts';
@@ -15,12 +14,13 @@ import { noSuchDescriptor, openDescriptor } from './descriptor-channel.ts';
 import { openExec } from './exec-channel.ts';
 import { createFile, openFile } from './file-channel.ts';
 import { acceptSocket, connectSocket } from './socket-channel.ts';
+import { isAbsent, isInUse, isUnknownName, listenFailure, NO_SUCH_NAME, unlinkFailure } from './socket-failure.ts';
 import { familyOf, portNumber, type TcpAddress, unresolved } from './tcp-address.ts';
 import { acceptTls, type ClientTls, connectTls, type ServerTls } from './tls-channel.ts';
 
 /** Longest path of a unix socket on Linux. */
 const SOCKET_PATH_BYTES = 107;
-const NO_SUCH_NAME = 'Name or service not known';
+const WRONG_FAMILY = 'Address family for hostname not supported';
 
 /** Where an incoming migration waits. */
 export interface Listener {
@@ -73,7 +73,7 @@ export async function openOutgoing(
   clientTls?: ClientTls | undefined,
 ): Promise<Channel> {
   const { uri } = address;
-  const open = (target: net.NetConnectOpts) => connected(uri, target, { signal, clientTls });
+  const open = (target: net.NetConnectOpts) => connected(address, target, { signal, clientTls });
   switch (address.kind) {
     case 'exec':
       return openExec(address.command, uri);
@@ -92,14 +92,17 @@ export async function openOutgoing(
 
 function tcpTarget(address: TcpAddress): net.TcpNetConnectOpts {
   const { host, keepAlive = false } = address;
+  // Node takes an address as it is, whatever family is asked for; as a v6 address QEMU takes one of IPv4 too.
+  if (familyOf(address) === 4 && net.isIP(host) === 6) throw unresolved(address, WRONG_FAMILY);
   return { host: host === '' ? 'localhost' : host, port: portNumber(address), family: familyOf(address), keepAlive };
 }
 
 async function connected(
-  uri: string,
+  address: Address,
   target: net.NetConnectOpts,
   { signal, clientTls }: { signal: AbortSignal; clientTls: ClientTls | undefined },
 ): Promise<Channel> {
+  const { uri } = address;
   const deadline = AbortSignal.timeout(LIMITS.CONNECT_MS);
   const either = AbortSignal.any([signal, deadline]);
   try {
@@ -108,12 +111,16 @@ async function connected(
   } catch (cause) {
     if (isHarnessError(cause, 'transport/tls')) throw cause;
     if (signal.aborted) throw signal.reason;
-    const path = 'path' in target ? target.path : undefined;
-    if (isUnknownName(cause) && 'host' in target)
-      throw unresolved({ host: target.host ?? '', port: String(target.port) }, NO_SUCH_NAME);
-    const why = deadline.aborted ? `no answer for ${LIMITS.CONNECT_MS} ms` : whyNot(cause as Error, { path });
-    throw new HarnessError('transport/connect', { uri: uri.replace(/^(tcp|unix):/, ''), why }, { cause }); // as in QEMU
+    if (isUnknownName(cause) && address.kind === 'tcp') throw unresolved(address, NO_SUCH_NAME);
+    const why = deadline.aborted ? `no answer for ${LIMITS.CONNECT_MS} ms` : systemReason(cause);
+    throw new HarnessError('transport/connect', { uri: nameOf(address), why }, { cause });
   }
+}
+
+/** What QEMU calls it when it cannot connect; the URI of a multifd channel says which one behind the address. */
+function nameOf({ uri, ...address }: Address): string {
+  if (address.kind !== 'tcp') return uri.replace(/^unix:/, '');
+  return `${address.host}:${address.port}${/ \(multifd channel \d+\)$/.exec(uri)?.[0] ?? ''}`;
 }
 
 /** What a listener does with the connections that come. */
@@ -126,7 +133,7 @@ export interface Admission {
   readonly onRefused?: ((error: unknown) => void) | undefined;
 }
 
-/** Opens the receiving end. Rejects with `transport/listen` or `transport/open`. */
+/** Opens the receiving end. Rejects with `transport/open` or `transport/resolve`. */
 export async function openIncoming(address: Address, admission: Admission = { connections: 1 }): Promise<Listener> {
   switch (address.kind) {
     case 'exec':
@@ -151,11 +158,13 @@ function ready(channel: Channel): Listener {
 async function listenTcp(address: TcpAddress, admission: Admission): Promise<Listener> {
   const first = portNumber(address);
   const host = await listeningHost(address);
+  const last = address.to ?? first;
+  if (last < first) throw new HarnessError('transport/open', { uri: address.uri, why: 'Failed to create a socket' });
   for (let port = first; ; port++) {
     try {
       return await listen(address.uri, { port, ...host }, admission);
     } catch (error) {
-      if (port >= (address.to ?? first)) throw error;
+      if (port >= last || !isInUse(error)) throw listenFailure(address, error);
     }
   }
 }
@@ -167,17 +176,12 @@ async function listeningHost(address: TcpAddress): Promise<{ host?: string; ipv6
   if (host === '0') return { host: '0.0.0.0' };
   if (host === '') return family === 0 ? {} : family === 4 ? { host: '0.0.0.0' } : { host: '::', ipv6Only: true };
   if (family === 0) return { host };
-  if (net.isIP(host) !== 0 && net.isIP(host) !== family)
-    throw unresolved(address, 'Address family for hostname not supported');
+  if (net.isIP(host) !== 0 && net.isIP(host) !== family) throw unresolved(address, WRONG_FAMILY);
   try {
     return { host: (await lookup(host, { family })).address };
   } catch (error) {
     throw isUnknownName(error) ? unresolved(address, NO_SUCH_NAME) : error;
   }
-}
-
-function isUnknownName(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN');
 }
 
 /** What the kernel is told: the path, or an abstract name behind a NUL. Throws `qmp/generic` when it is too long. */
@@ -193,14 +197,26 @@ function socketName({ path, abstract }: UnixAddress): string {
 async function listenUnix(address: UnixAddress, admission: Admission): Promise<Listener> {
   const path = socketName(address);
   if (address.abstract !== undefined) {
-    const listener = await listen(address.uri, { path }, admission);
+    const listener = await listenAt(address, path, admission);
     const { tight } = address.abstract;
     return { ...listener, socketAddress: { type: 'unix', path: address.path, abstract: true, tight } };
   }
-  // QEMU replaces an existing socket file; anything else at that path stays.
-  const found = await lstat(address.path).catch(() => undefined);
-  if (found?.isSocket()) await unlink(address.path);
-  return listen(address.uri, { path: address.path }, admission);
+  // An existing socket is replaced; anything else at that path stays (docs/differences.md).
+  try {
+    const found = await lstat(address.path);
+    if (found.isSocket() || found.isDirectory()) await unlink(address.path);
+  } catch (cause) {
+    if (!isAbsent(cause)) throw unlinkFailure(address, cause);
+  }
+  return listenAt(address, path, admission);
+}
+
+async function listenAt(address: UnixAddress, path: string, admission: Admission): Promise<Listener> {
+  try {
+    return await listen(address.uri, { path }, admission);
+  } catch (error) {
+    throw listenFailure(address, error);
+  }
 }
 
 async function listen(uri: string, options: net.ListenOptions, admission: Admission): Promise<Listener> {
@@ -239,9 +255,7 @@ async function listen(uri: string, options: net.ListenOptions, admission: Admiss
     );
   });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) =>
-      reject(new HarnessError('transport/listen', { uri, why: whyNot(cause, options) }, { cause })),
-    );
+    server.once('error', reject);
     server.listen(options, resolve);
   });
   const bound = server.address();
@@ -283,12 +297,6 @@ async function admit(socket: net.Socket, uri: string, admission: Admission): Pro
     admission.onRefused?.(error);
     return undefined;
   }
-}
-
-/** libuv calls it EACCES when a socket's directory is not there. */
-function whyNot(cause: Error, { path }: { path?: string | undefined }): string {
-  if (path === undefined || path.startsWith('\0')) return systemReason(cause);
-  return existsSync(dirname(path)) ? systemReason(cause) : `no directory '${dirname(path)}'`;
 }
 
 function removeQuietly(path: string): void {

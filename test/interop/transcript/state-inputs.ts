@@ -171,9 +171,15 @@ export const SESSIONS = {
       migrateTo(unixAddress({ path: 'x'.repeat(108), abstract: true })),
       until('failed'),
       ['query-migrate'],
-      migrate(`unix:/${'x'.repeat(108)}`),
-      until('failed'),
-      ['query-migrate'],
+      ...[
+        `unix:/${'x'.repeat(108)}`,
+        'unix:{dir}/none/x',
+        'tcp:[::1]:1',
+        'tcp:[::1]:1,ipv4=on',
+        'tcp:127.0.0.1:1,ipv6=on',
+      ]
+        .concat('file:/dev/null,offset=0x10', 'file:{dir}')
+        .flatMap((uri): Input[] => [migrate(uri), until('failed'), ['query-migrate']]),
       human('info migrate'),
     ],
   },

@@ -1,5 +1,6 @@
 /** A machine in this process whose events are written down in the notation of oracles/events.json: `M:active`, `PASS:1`, `STOP`. */
 
+import type { Clock } from '../../src/base/clock.ts';
 import { type Logger, silentLogger } from '../../src/base/log.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import { parseGuestOption } from '../../src/hw/guest/guest-options.ts';
@@ -19,6 +20,8 @@ export interface WatchedVmOptions {
   readonly deviceDeadlineMs?: number;
   /** What devices may allocate for state that arrives (bytes). */
   readonly resourceBytes?: number;
+  /** Default: the real one. */
+  readonly clock?: Clock;
   /** Default: says nothing. */
   readonly log?: Logger;
   /** Without `-S`. */
@@ -73,6 +76,7 @@ export class WatchedVm implements AsyncDisposable {
       devices: options.devices ?? [],
       ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),
       ...(options.deviceDeadlineMs === undefined ? {} : { deviceDeadlineMs: options.deviceDeadlineMs }),
+      ...(options.clock === undefined ? {} : { clock: options.clock }),
       options: migrationOptions,
       log: options.log ?? silentLogger,
       ...(incoming === undefined ? {} : { incoming: 'defer' }),

@@ -102,15 +102,15 @@ export class DeviceSet {
   }
 
   /**
-   * The machine stops; with `keepSaving`, VFIO devices that are in precopy go on to their last data (run state
-   * finish-migrate). Throws as `start` does.
+   * The machine stops; VFIO devices that are in precopy go on to their last data (run states finish-migrate and paused).
+   * Throws as `start` does.
    */
-  async stop(options: { keepSaving: boolean }): Promise<void> {
+  async stop(): Promise<void> {
     await this.#all(async ({ vfio }) => {
       if (vfio?.features.p2p === true) await vfio.client.quiesce();
     });
     await this.#all(async ({ thread, vfio }) => {
-      await inOrder([vfio?.client.halt(options), thread.stop()]);
+      await inOrder([vfio?.client.halt(), thread.stop()]);
     });
   }
 

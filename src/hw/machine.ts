@@ -122,7 +122,7 @@ export class Machine {
     try {
       await devices.start();
     } catch (error) {
-      await devices.stop({ keepSaving: false }).catch(() => undefined); // the first failure is the one to tell
+      await devices.stop().catch(() => undefined); // the first failure is the one to tell
       this.#time.stop();
       throw error;
     }
@@ -145,13 +145,13 @@ export class Machine {
   }
 
   /**
-   * Stops every vCPU and every device: after it resolves not one byte of RAM changes. With `keepSaving`, VFIO devices that
-   * are being saved go on with that. Throws `thread/timeout`, `thread/failed` or `device/failed`.
+   * Stops every vCPU and every device: after it resolves not one byte of RAM changes. VFIO devices that are being
+   * saved go on with that. Throws `thread/timeout`, `thread/failed` or `device/failed`.
    */
-  async stop(options: { keepSaving: boolean } = { keepSaving: false }): Promise<void> {
+  async stop(): Promise<void> {
     const [vcpus, devices] = await Promise.all([this.#vcpus, this.#devices]);
     await Promise.all(vcpus.map((vcpu) => vcpu.stop()));
-    await devices.stop(options);
+    await devices.stop();
     this.#time.stop();
   }
 

@@ -13,8 +13,8 @@ export class IdleWait {
   readonly #clock: Clock;
   readonly #signal: AbortSignal;
   readonly #ackLimitMs: number;
-  /** Since when only the ack is missing. */
-  #ackMissingMs: number | undefined;
+  /** Since when only the next ack is missing, and how many had come by then. */
+  #missing: { readonly sinceMs: number; readonly acks: number } | undefined;
 
   /** `ackLimitMs` 0 = waits for the ack without limit; `signal` ends a wait at once. */
   constructor(deps: { ack: SourceAck; clock: Clock; signal: AbortSignal; ackLimitMs: number }) {
@@ -26,8 +26,10 @@ export class IdleWait {
 
   /** Only the ack is missing, though the guest may go on writing. Throws `vfio/ack` when that lasts longer than the limit. */
   ackIsMissing(): void {
-    this.#ackMissingMs ??= this.#clock.nowMs();
-    const waitedMs = this.#clock.nowMs() - this.#ackMissingMs;
+    const { acks } = this.#ack;
+    // Every ack begins another wait, as for a device that asks for one again (REINIT).
+    if (this.#missing?.acks !== acks) this.#missing = { sinceMs: this.#clock.nowMs(), acks };
+    const waitedMs = this.#clock.nowMs() - this.#missing.sinceMs;
     if (this.#ackLimitMs === 0 || waitedMs <= this.#ackLimitMs) return;
     const names = this.#ack.withheldBy.join(', ') || 'the destination';
     throw new HarnessError('vfio/ack', { why: `none after ${Math.round(waitedMs)} ms, withheld by ${names}` });

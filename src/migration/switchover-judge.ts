@@ -8,10 +8,10 @@ import type { DowntimeEstimate } from './downtime.ts';
 import { estimateDowntime } from './downtime.ts';
 import type { PeerKnowledge } from './peer-extension.ts';
 import type { RamSender } from './ram/ram-sender.ts';
-import type { SectionSaver } from './section-saver.ts';
 import { type SourceStats, WINDOW_MS } from './stats.ts';
 import type { SourceAck } from './vfio/switchover-ack.ts';
 import { AHEAD_BYTES } from './vfio/vfio-load.ts';
+import type { RateMeter, VfioSave } from './vfio/vfio-save.ts';
 
 /** Stop the guest; wait for the ack alone; or send more. */
 export type Judgement = 'switch' | 'ack' | 'send';
@@ -19,10 +19,23 @@ export type Judgement = 'switch' | 'ack' | 'send';
 /** How long a device that is ready tells more than is known of it (ms): a window in which it took data throughout. */
 const TELLING_MS = 2 * WINDOW_MS;
 
+/** What is looked at of a device. */
+export interface JudgedDevice
+  extends Pick<VfioSave, 'id' | 'idstr' | 'instanceId' | 'pendingBytes' | 'stopCopyBytes' | 'isOverChannels'> {
+  readonly saveRate: Pick<RateMeter, 'bytesPerSecond'>;
+}
+
+/** What is looked at of all of them. */
+interface JudgedSections {
+  readonly vfio: readonly JudgedDevice[];
+  readonly pendingBytes: number;
+  pendingExact(): Promise<number>;
+}
+
 /** Judges one migration. */
 export class SwitchoverJudge {
   readonly #ram: Pick<RamSender, 'pendingBytes' | 'isDirty'>;
-  readonly #sections: Pick<SectionSaver, 'vfio' | 'pendingBytes' | 'pendingExact'>;
+  readonly #sections: JudgedSections;
   readonly #stats: SourceStats;
   readonly #ack: SourceAck;
   readonly #peer: PeerKnowledge;
@@ -31,7 +44,7 @@ export class SwitchoverJudge {
 
   constructor(deps: {
     ram: Pick<RamSender, 'pendingBytes' | 'isDirty'>;
-    sections: Pick<SectionSaver, 'vfio' | 'pendingBytes' | 'pendingExact'>;
+    sections: JudgedSections;
     stats: SourceStats;
     ack: SourceAck;
     peer: PeerKnowledge;

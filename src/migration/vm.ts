@@ -252,9 +252,9 @@ export class Vm implements VmControl {
   }
 
   /** Stops vCPUs and devices; when one of them fails to stop, the machine runs on. */
-  async #stopMachine(options: { keepSaving: boolean } = { keepSaving: false }): Promise<void> {
+  async #stopMachine(): Promise<void> {
     try {
-      await this.#machine.stop(options);
+      await this.#machine.stop();
     } catch (error) {
       if (isLive(this.#runState)) await this.#goOn();
       throw error;
@@ -430,7 +430,7 @@ export class Vm implements VmControl {
       throttle: (percent: number) => machine.throttle(percent),
       vcpuLimits: this.vcpuLimits,
       stopForSwitchover: async (): Promise<VmState> => {
-        await this.#stopMachine({ keepSaving: true });
+        await this.#stopMachine();
         const before = this.#runState;
         this.#stateBeforeSwitchover = before;
         this.#runState = 'finish-migrate';

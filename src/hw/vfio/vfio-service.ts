@@ -40,7 +40,7 @@ interface VfioRequests {
     reply: VfioState;
   };
   'vfio/quiesce': { payload: undefined; reply: VfioState };
-  'vfio/halt': { payload: { readonly keepSaving: boolean }; reply: VfioState };
+  'vfio/halt': { payload: undefined; reply: VfioState };
   'vfio/state': { payload: undefined; reply: VfioState };
   'vfio/features': { payload: undefined; reply: VfioFeatures };
   'vfio/precopy-info': { payload: undefined; reply: PrecopyInfo };
@@ -117,13 +117,13 @@ async function answer(
       await device.setState(request.payload.target, request.payload.recover);
       return device.state;
     case 'vfio/quiesce':
+      if (isHalted(device.state)) return device.state;
       await device.setState(isPrecopy(device.state) ? 'pre-copy-p2p' : 'running-p2p');
       return device.state;
-    case 'vfio/halt': {
-      const goesOn = request.payload.keepSaving && isPrecopy(device.state);
-      await device.setState(goesOn ? 'stop-copy' : 'stop', 'stop');
+    case 'vfio/halt':
+      if (isHalted(device.state)) return device.state;
+      await device.setState(isPrecopy(device.state) ? 'stop-copy' : 'stop', 'stop');
       return device.state;
-    }
     case 'vfio/state':
       return device.state;
     case 'vfio/features':
@@ -153,6 +153,11 @@ async function answer(
       request satisfies never;
       throw new Error('it has no such handler');
   }
+}
+
+/** It stands already: a guest that was stopped by hand is stopped once more for the switchover. */
+function isHalted(state: VfioState): boolean {
+  return state === 'stop' || state === 'stop-copy';
 }
 
 /** The machine's end. Every method throws what the device threw, or `device/failed` when it hangs or dies. */
@@ -185,9 +190,9 @@ export class VfioClient {
     return this.#reached(await this.#ask('vfio/quiesce', undefined));
   }
 
-  /** The second step: it stands. With `keepSaving`, a device in precopy goes on to its last data. */
-  async halt(options: { keepSaving: boolean }): Promise<VfioState> {
-    return this.#reached(await this.#ask('vfio/halt', options));
+  /** The second step: it stands. A device in precopy goes on to its last data, whoever stopped the guest. */
+  async halt(): Promise<VfioState> {
+    return this.#reached(await this.#ask('vfio/halt', undefined));
   }
 
   async state(): Promise<VfioState> {

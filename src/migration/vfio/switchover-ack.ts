@@ -62,6 +62,11 @@ export class SourceAck {
     return this.isGranted ? [] : [...this.#waiting];
   }
 
+  /** How many have come. */
+  get acks(): number {
+    return this.#acks;
+  }
+
   /** Resolves with the next ack. */
   get changed(): Promise<void> {
     return this.#changed.promise;

@@ -6,8 +6,10 @@
 
 import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
+import { HarnessError, isHarnessError } from '../../base/errors.ts';
 import { isPrecopy } from '../../hw/vfio/states.ts';
 import type { VfioRead } from '../../hw/vfio/vfio-device.ts';
+import type { PrecopyInfo } from '../../hw/vfio/vfio-driver.ts';
 import { native } from '../../threads/native.ts';
 import { pinned, Segments } from '../../threads/segments.ts';
 import { VFIO_DATA_BYTES, VFIO_FLAG, VFIO_SECTION_VERSION } from '../../wire/vfio.ts';
@@ -60,6 +62,8 @@ export class VfioSave {
   /** What the device said last of STOP_COPY. */
   readonly #stopCopySizes: number[] = [];
   #isInitSent = false;
+  /** All of its last data was read already, which a guest that was stopped by hand makes possible. */
+  #isDrained = false;
   #transferred = 0;
   #sendingMs = 0;
   readonly #transfer: VfioTransfer | undefined;
@@ -252,9 +256,10 @@ export class VfioSave {
     return read;
   }
 
-  /** Reading lowers the estimates, the initial one first; a temporary end means that there is nothing. */
+  /** Reading lowers the estimates, the initial one first; an end means that there is nothing, for now or for good. */
   #account(bytes: number, status: VfioRead['status']): void {
-    if (status === 'no-message') {
+    if (status !== 'data') {
+      this.#isDrained = status === 'end';
       this.#initialBytes = 0;
       this.#dirtyBytes = 0;
       return;
@@ -265,19 +270,38 @@ export class VfioSave {
   }
 
   async #askSize(): Promise<number> {
-    const size = trustedBytes(await this.#port.stopCopyBytes());
+    if (this.#isDrained) this.#stopCopySizes.length = 0;
+    const size = this.#isDrained ? 0 : trustedBytes(await this.#port.stopCopyBytes());
     this.#stopCopySizes.push(size);
     if (this.#stopCopySizes.length > SIZES) this.#stopCopySizes.shift();
     return size;
   }
 
   async #refresh(): Promise<void> {
-    const info = await this.#port.precopyInfo();
+    const info = await this.#precopyInfo();
+    if (info === undefined) return;
     this.#initialBytes = trustedBytes(info.initialBytes);
     this.#dirtyBytes = trustedBytes(info.dirtyBytes);
     if (!info.reinit || !this.#isInitSent || this.#ack.mode !== 'reusable') return;
     this.#ack.request(this.id);
     this.#isInitSent = false;
+  }
+
+  /**
+   * Undefined once the guest was stopped by hand, which takes the device on to its last data (spec/vfio.md §2.2, run state
+   * paused). Throws when the guest was started again: that ended the session.
+   */
+  async #precopyInfo(): Promise<PrecopyInfo | undefined> {
+    try {
+      return await this.#port.precopyInfo();
+    } catch (error) {
+      if (!isHarnessError(error, 'vfio/refused')) throw error;
+      const actual = await this.#port.state();
+      if (actual === 'stop-copy') return undefined;
+      const expected = 'the session that the migration began, which ends when a stopped guest is started again';
+      const details = { device: this.id, what: 'saving', errno: 'ENODEV', expected, actual } as const;
+      throw new HarnessError('vfio/refused', details, { cause: error });
+    }
   }
 
   /** A section whose contents went elsewhere. */

@@ -3,7 +3,7 @@
  * switchover-ack.test.ts; the bytes: vfio-section.test.ts; every mode and device: test/e2e/vfio-devices.test.ts.
  */
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { machinePair } from '../../support/machine-pair.ts';
 import {
   ACK,
@@ -15,7 +15,7 @@ import {
   vfioConfig,
   vfioConfigs,
 } from '../../support/vfio-pair.ts';
-import { turnUntil } from '../../support/watched-vm.ts';
+import { turnUntil, type WatchedVm } from '../../support/watched-vm.ts';
 
 const MIB = 2 ** 20;
 
@@ -99,4 +99,53 @@ test('a cancel while the ack is withheld leaves devices and guest running, and t
   const mark = pair.source.events.length;
   await pair.source.vm.migrate({ uri: next.uri });
   expect(await pair.source.ended(mark)).toBe('completed');
+});
+
+describe('a guest that is stopped by hand while its device is saved, and does not fit', () => {
+  const stateBytes = MIB / 4;
+  const transferred = ({ vm }: WatchedVm) => vm.queryMigrate().vfio?.transferred ?? 0;
+  async function stoppedPair(capabilities: readonly string[]) {
+    const devices = await vfioConfigs(2, 'mlx5-like', { state: `${stateBytes}` });
+    // Nothing fits into no time.
+    const source = { parameters: { 'downtime-limit': 0 } };
+    const pair = await machinePair({ common: { guest: GUEST, devices, capabilities }, source });
+    await pair.source.vm.migrate({ uri: pair.uri });
+    await turnUntil(() => transferred(pair.source) >= 2 * stateBytes);
+    await pair.source.vm.stop();
+    return pair;
+  }
+
+  test.each([{ capabilities: ACK }, { capabilities: [...ACK, 'multifd'] }, { capabilities: ['return-path'] }])(
+    'has all of it sent, and completes once it may ($capabilities)',
+    async ({ capabilities }) => {
+      await using pair = await stoppedPair(capabilities);
+      const { source, destination } = pair;
+      await turnUntil(() => transferred(source) >= 4 * stateBytes); // the last image too
+      expect(source.vm.queryMigrate().status).toBe('active');
+      source.vm.setParameters({ 'downtime-limit': 2000 });
+      expect(await source.ended(), source.vm.queryMigrate()['error-desc']).toBe('completed');
+      await turnUntil(() => destination.vm.queryStatus().status === 'paused');
+      expect(destination.vm.checkGuests()).toMatchObject([{ ok: true }]);
+    },
+  );
+
+  test('and then started again has ended that: an error by name, and the next migration completes', async () => {
+    await using pair = await stoppedPair(ACK);
+    const { source } = pair;
+    await source.vm.cont();
+    expect(await source.ended()).toBe('failed');
+    expect(source.vm.queryMigrate()['error-desc']).toMatch(/^VFIO device 'd[01]', .* got running$/);
+    await expectGuestGoesOn(source);
+    await using next = await machinePair({
+      common: {
+        guest: GUEST,
+        devices: await vfioConfigs(2, 'mlx5-like', { state: `${stateBytes}` }),
+        capabilities: ACK,
+      },
+    });
+    source.vm.setParameters({ 'downtime-limit': 2000 });
+    const mark = source.events.length;
+    await source.vm.migrate({ uri: next.uri });
+    expect(await source.ended(mark)).toBe('completed');
+  });
 });

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** How long one stretch of work may keep the event loop (ms): QMP answers and timers wait that long at most. */
-const STRETCH_MS = 4;
+const STRETCH_MS = 1;
 
 /** One per busy loop. */
 export class Breather {

@@ -3,13 +3,13 @@
 import { Bell } from '../threads/bell.ts';
 import { loadKernel } from '../threads/kernel.ts';
 import type { PagesKernel } from '../threads/kernel-exports.ts';
-import { GROUP_BYTES, GROUPS_PER_CHUNK, isZeroGroup, SCOUT_WORD, type ScoutShare } from './ram-scout.ts';
+import { GROUP_BYTES, GROUPS_PER_CHUNK, isZeroChunk, isZeroGroup, SCOUT_WORD, type ScoutShare } from './ram-scout.ts';
 
 /** How far ahead of the sender the scout begins (chunks); both look at this much in turn, so that they meet rarely. */
 const LEAD = 4;
 /** So near to the sender it would look at the same pages in a moment. */
 const NEAREST = 2;
-/** After so many chunks without a group of zero pages there will hardly be one in the next: looking would take time from the sender. */
+/** After so many chunks that are not all zeros the next will hardly be: looking would take time from the sender. */
 const MOST_IN_VAIN = 4;
 
 /** The thread's end of a scout. */
@@ -24,7 +24,7 @@ export class ScoutLoop {
   #generation = 0;
   #position = 0;
   #next = 0;
-  /** Chunks without a group of zero pages since the last with one. */
+  /** Chunks since the last with nothing but zero pages. */
   #inVain = 0;
 
   constructor(share: ScoutShare) {
@@ -43,7 +43,7 @@ export class ScoutLoop {
     return Atomics.load(this.#words, SCOUT_WORD.CLOSED) === 1;
   }
 
-  /** The owner has rung: it has found a group of zero pages, or a pass begins. */
+  /** The owner has rung: it came through nothing but zero pages, or a pass begins. */
   wake(): void {
     this.#inVain = 0;
   }
@@ -61,14 +61,14 @@ export class ScoutLoop {
     const chunk = this.#next;
     if (chunk >= this.#looked.length || this.#inVain >= MOST_IN_VAIN) return false;
     const end = Math.min(this.#groups, (chunk + 1) * GROUPS_PER_CHUNK);
-    let isWorthwhile = false;
+    let zeroGroups = 0;
     for (let group = chunk * GROUPS_PER_CHUNK; group < end; group++) {
       const wanted = this.#pending[group]! & this.#written[group]!;
       const zeros = wanted === 0 ? 0 : this.#pages.zeroMask(group * GROUP_BYTES, wanted);
       this.#zeros[group] = zeros;
-      isWorthwhile ||= isZeroGroup(zeros);
+      if (isZeroGroup(zeros)) zeroGroups += 1;
     }
-    this.#inVain = isWorthwhile ? 0 : this.#inVain + 1;
+    this.#inVain = isZeroChunk(zeroGroups) ? 0 : this.#inVain + 1;
     Atomics.store(this.#looked, chunk, generation);
     this.#next = chunk + 1;
     return true;

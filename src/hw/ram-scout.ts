@@ -41,12 +41,17 @@ export interface ScoutShare {
   readonly zeros: SharedArrayBuffer;
 }
 
-/**
- * Whether a group is all zero pages, a reason to look at the next ones. Where zero pages stand alone among others, the sender has to
- * come to each group anyway, and writes more than it looks.
- */
+/** Whether a group is all zero pages. */
 export function isZeroGroup(zeros: number): boolean {
   return (zeros | 0) === -1;
+}
+
+/**
+ * Whether so many groups of zero pages in a chunk are a reason to look at the next ones: only when there is nothing else. Where
+ * zero pages stand among others, the sender writes more than it looks, and looking ahead takes time from who reads what it writes.
+ */
+export function isZeroChunk(zeroGroups: number): boolean {
+  return zeroGroups === GROUPS_PER_CHUNK;
 }
 
 /** Shared memory for the scout of a block. */
@@ -71,8 +76,8 @@ export class RamScout {
   /** The chunk that is asked about, and whether the scout has been there. */
   #chunk = -1;
   #isKnown = false;
-  /** The sender found a group of zero pages there itself: the scout can be of use again. */
-  #hasZeros = false;
+  /** Groups of zero pages that the sender found there itself. */
+  #zeroGroups = 0;
 
   constructor(share: ScoutShare) {
     this.#words = new Int32Array(share.words);
@@ -109,7 +114,7 @@ export class RamScout {
 
   /** The sender looked at a group itself, and found these zero pages. */
   found(zeros: number): void {
-    if (isZeroGroup(zeros)) this.#hasZeros = true;
+    if (isZeroGroup(zeros)) this.#zeroGroups += 1;
   }
 
   #enter(chunk: number): void {
@@ -117,8 +122,9 @@ export class RamScout {
     this.#chunk = chunk;
     Atomics.store(this.#words, SCOUT_WORD.POSITION, chunk);
     this.#isKnown = Atomics.load(this.#looked, chunk) === this.#generation;
-    if (isRestart || this.#hasZeros) this.#bell.ring();
-    this.#hasZeros = false;
+    // After nothing but zeros the scout can be of use again.
+    if (isRestart || isZeroChunk(this.#zeroGroups)) this.#bell.ring();
+    this.#zeroGroups = 0;
   }
 
   /** Ends the thread. */

@@ -63,8 +63,8 @@ function allCells(): Cell[] {
   return cells;
 }
 
-const SOME_WRITING: readonly Cell[] = (['none', 'zlib', 'zstd'] as const).map((compression) =>
-  cell(compression, 3, 'multifd', 'unix', false),
+const SOME_WRITING: readonly Cell[] = (['none', 'zlib', 'zstd'] as const).flatMap((compression) =>
+  [false, true].map((flushEachSection) => cell(compression, 3, 'multifd', 'unix', flushEachSection)),
 );
 
 const [EXTENT, PART = '1/1'] = (process.env['SWITCHOVER_INTEROP'] ?? '').split(':');

@@ -11,6 +11,10 @@ export type ChannelEnd = 'multifd-send' | 'multifd-receive';
 
 /** Threads that are started ahead at most; with more channels the rest is started with them. */
 const AHEAD = 16;
+/** Threads that are starting at the same time at most: what one needs of a processor, all others of 255 would wait for. */
+const STARTING = 8;
+/** How long a start may take (ms): beside it, those that have started load what they work with. */
+const START_MS = 30_000;
 
 /** Idle threads of one machine. Dispose of it when no channel is left. */
 export class ChannelThreads implements AsyncDisposable {
@@ -19,6 +23,9 @@ export class ChannelThreads implements AsyncDisposable {
   /** Those at work, or started for somebody. */
   readonly #busy: Record<ChannelEnd, Set<object>> = { 'multifd-send': new Set(), 'multifd-receive': new Set() };
   #started = 0;
+  #starting = 0;
+  /** They start when another has started. */
+  readonly #waiting: (() => void)[] = [];
 
   /** Sees to it that there are so many soon; those at work will be idle by the time they are needed again. */
   prepare(end: ChannelEnd, count: number): void {
@@ -68,14 +75,23 @@ export class ChannelThreads implements AsyncDisposable {
   }
 
   async #start(end: ChannelEnd): Promise<ManagedWorker> {
+    if (this.#starting === STARTING) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#starting += 1;
     this.#started += 1;
-    const worker: ManagedWorker = await ManagedWorker.start({
-      name: `${end} ${this.#started}`,
-      url: workerUrl(end),
-      data: undefined,
-      smallHeap: true,
-      onEvent: (event) => this.#listeners.get(worker)?.(event),
-    });
-    return worker;
+    try {
+      const worker: ManagedWorker = await ManagedWorker.start({
+        name: `${end} ${this.#started}`,
+        url: workerUrl(end),
+        data: undefined,
+        smallHeap: true,
+        startMs: START_MS,
+        onEvent: (event) => this.#listeners.get(worker)?.(event),
+      });
+      return worker;
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#starting -= 1;
+      else next(); // in this one's place
+    }
   }
 }

@@ -97,7 +97,8 @@ export class DeviceSet {
   /** The machine begins to run. Throws what the first device that cannot threw, once every device has answered. */
   start(): Promise<void> {
     return this.#all(async ({ thread, vfio }) => {
-      await inOrder([thread.start(), vfio?.client.setState('running')]);
+      // A device that cannot is reset, and then runs (spec/vfio.md §2.2); it is an error all the same.
+      await inOrder([thread.start(), vfio?.client.setState('running', 'running')]);
     });
   }
 

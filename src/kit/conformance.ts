@@ -7,8 +7,9 @@
 import { messageOf } from '../base/errors.ts';
 import type { AccessSize, DeviceDefinition } from '../hw/device.ts';
 import type { ConformanceRegister, DeviceConformance } from '../hw/device-conformance.ts';
+import type { SavedState } from '../hw/device-host.ts';
 import { GuestWorld, InlineMachine } from './inline-machine.ts';
-import { checkCutStates, checkDescription, checkLongStates } from './state-bytes.ts';
+import { type ArrivedState, checkCutStates, checkDescription, checkLongStates } from './state-bytes.ts';
 import { describeStep, firstDeviation, place, runTrace } from './trace.ts';
 
 /** One thing a device must do. */
@@ -52,9 +53,11 @@ export function conformanceChecks(definition: DeviceDefinition): readonly Confor
     check('a store to any register shows in the state', ({ registers }) => checkPokes(definition, registers)),
     check('registers that it does not name keep no state', ({ registers }) => checkUnnamed(definition, registers)),
     check('each older version that it declares loads', ({ older = {} }) => checkOlder(definition, older)),
-    check('a state that is cut short is an error that names the field', () => withStates(definition, checkCutStates)),
-    check('a state that goes on too long is an error', () => withStates(definition, checkLongStates)),
-    check('its description accounts for every byte of its state', () => withStates(definition, checkDescription)),
+    check('a state that is cut short is an error that names the field', () => withArrived(definition, checkCutStates)),
+    check('a state that goes on too long is an error', () => withArrived(definition, checkLongStates)),
+    check('its description accounts for every byte of its state', () =>
+      withStates(definition, ({ bytes, described }) => checkDescription(bytes, described)),
+    ),
     check('a guest cannot tell a migration after any step of its trace', ({ trace }) => checkTrace(definition, trace)),
   ];
 }
@@ -166,7 +169,7 @@ async function checkOlder(definition: DeviceDefinition, older: Readonly<Record<n
     if (sample === undefined) {
       throw new Error(`version ${version} is declared and not tried: add a state of it, older: { ${version}: 'hex' }`);
     }
-    const bytes = new Uint8Array(Buffer.from(sample.replaceAll(/\s/g, ''), 'hex'));
+    const bytes = bytesOf(sample);
     await using world = await GuestWorld.create(definition);
     await using machine = await InlineMachine.create(world, { bytes, version, paused: true });
     const { bytes: saved } = await machine.stopAndSave();
@@ -199,17 +202,28 @@ async function checkTrace(definition: DeviceDefinition, trace: DeviceConformance
 }
 
 /** Runs `check` on the state at power-on and on the one at the end of the trace. */
-async function withStates(
-  definition: DeviceDefinition,
-  check: (state: DeviceDefinition['state'], bytes: Uint8Array, described: object) => void,
-): Promise<void> {
+async function withStates(definition: DeviceDefinition, check: (saved: SavedState) => void): Promise<void> {
   await using world = await GuestWorld.create(definition);
   await using machine = await InlineMachine.create(world);
-  const atPowerOn = await machine.saved();
-  check(definition.state, atPowerOn.bytes, atPowerOn.described);
+  check(await machine.saved());
   for (const step of definition.conformance?.trace ?? []) await machine.perform(step);
-  const atEnd = await machine.saved();
-  check(definition.state, atEnd.bytes, atEnd.described);
+  check(await machine.saved());
+}
+
+/** The same, and on a state of each older version. */
+async function withArrived(
+  definition: DeviceDefinition,
+  check: (schema: DeviceDefinition['state'], arrived: ArrivedState) => void,
+): Promise<void> {
+  const { state, conformance } = definition;
+  await withStates(definition, ({ bytes }) => check(state, { bytes, version: state.version }));
+  for (const [version, sample] of Object.entries(conformance?.older ?? {})) {
+    check(state, { bytes: bytesOf(sample), version: Number(version) });
+  }
+}
+
+function bytesOf(sample: string): Uint8Array {
+  return new Uint8Array(Buffer.from(sample.replaceAll(/\s/g, ''), 'hex'));
 }
 
 function firstDifference(a: Uint8Array, b: Uint8Array): string | undefined {

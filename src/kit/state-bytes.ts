@@ -7,30 +7,41 @@ import type { StateSchema } from '../hw/vmstate/schema.ts';
 const EVERY_CUT = 512;
 const MORE_CUTS = 64;
 
-/** Throws unless each beginning of `bytes` is an error with the field's path, or a shorter state in its own right. */
-export function checkCutStates(schema: StateSchema<unknown>, bytes: Uint8Array): void {
+/** A state as it may come over the wire. */
+export interface ArrivedState {
+  readonly bytes: Uint8Array;
+  /** Of the schema, when it was saved. */
+  readonly version: number;
+}
+
+/** Throws unless each beginning of a state is an error with the field's path, or a shorter state in its own right. */
+export function checkCutStates(schema: StateSchema<unknown>, { bytes, version }: ArrivedState): void {
   for (const length of cuts(bytes.length)) {
     const cut = bytes.subarray(0, length);
-    const error = decodeError(schema, cut);
+    const error = decodeError(schema, { bytes: cut, version });
     if (error === undefined) {
       // Without its last subsections a state is whole.
-      const again = schema.encode(schema.decode(cut, { version: schema.version }));
+      const again = schema.encode(schema.decode(cut, { version }));
       if (Buffer.compare(again, cut) === 0) continue;
     }
     requirePath(schema, error, `its first ${length} of ${bytes.length} bytes`);
   }
 }
 
-/** Throws unless `bytes` with something behind them are an error. */
-export function checkLongStates(schema: StateSchema<unknown>, bytes: Uint8Array): void {
+/** Throws unless a state with something behind it is an error. */
+export function checkLongStates(schema: StateSchema<unknown>, { bytes, version }: ArrivedState): void {
   for (const tail of [[0], [0, 0, 0, 0, 0, 0, 0, 0], [0x7e], [0xff, 0xff]]) {
     const long = Uint8Array.from([...bytes, ...tail]);
-    requirePath(schema, decodeError(schema, long), `its ${bytes.length} bytes with ${tail.length} more`);
+    requirePath(
+      schema,
+      decodeError(schema, { bytes: long, version }),
+      `its ${bytes.length} bytes with ${tail.length} more`,
+    );
   }
 }
 
 /** Throws unless the sizes in the description add up to the bytes. */
-export function checkDescription(_schema: StateSchema<unknown>, bytes: Uint8Array, described: object): void {
+export function checkDescription(bytes: Uint8Array, described: object): void {
   const total = describedBytes(described);
   if (total !== bytes.length) throw new Error(`its description tells of ${total} bytes, its state has ${bytes.length}`);
 }
@@ -42,9 +53,9 @@ function cuts(length: number): number[] {
   return [...all, ...Array.from({ length: MORE_CUTS }, (_, index) => Math.round(EVERY_CUT + step * (index + 1)))];
 }
 
-function decodeError(schema: StateSchema<unknown>, bytes: Uint8Array): unknown {
+function decodeError(schema: StateSchema<unknown>, { bytes, version }: ArrivedState): unknown {
   try {
-    schema.decode(bytes, { version: schema.version });
+    schema.decode(bytes, { version });
     return undefined;
   } catch (error) {
     return error;

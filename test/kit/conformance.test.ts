@@ -165,6 +165,20 @@ describe('a device', () => {
     expect((await failures({ ...COUNTER, state, conformance: cut }))[name]).toMatch(/cut short/);
   });
 
+  test('that takes an older state that is cut or too long is told', async () => {
+    const { u32, timer } = field;
+    const fields = { count: u32, periodMs: u32, expiresNs: timer };
+    const schema = vmstate({ name: 'counter', version: 2, minimumVersion: 1, fields });
+    const decode: typeof schema.decode = (bytes, place) =>
+      place.version === 1 ? { count: 0, periodMs: 0, expiresNs: 0n } : schema.decode(bytes, place);
+    const conformance = { ...COUNTER.conformance!, older: { 1: '00000007 0000000a ffffffffffffffff' } };
+    const state = { ...schema, decode } as unknown as DeviceDefinition['state'];
+    expect(await failures({ ...COUNTER, state, conformance })).toMatchObject({
+      'a state that is cut short is an error that names the field': 'its first 0 of 16 bytes load without an error',
+      'a state that goes on too long is an error': 'its 16 bytes with 1 more load without an error',
+    });
+  });
+
   test('that throws in its trace is told at which step', async () => {
     const fragile = flawed((good) => ({
       reset: () => {

@@ -67,6 +67,13 @@ beforeAll(async () => {
   await expectNextSucceeds(source, dir); // whatever is loaded and started once is there before anything is counted
 });
 
+/** What this process has before the first fault. */
+let atFirst: { threads: number; descriptors: number };
+beforeAll(async () => {
+  await settled();
+  atFirst = { threads: threadCount(), descriptors: descriptorCount() };
+});
+
 describe.concurrent('on the source, a device that fails in', () => {
   test.each(HOWS)('stop, then in save (%s), fails two migrations by its name', async (how) => {
     await using dir = await tempDir();
@@ -134,6 +141,7 @@ describe.concurrent('on the source, a device fails the migration by its name tha
       how: 'reject',
       named: `'stop': its thread ended: told to lose a promise`,
     },
+    { what: 'ends its thread in a timer', fault: 'timer', how: 'exit', named: `'stop': its thread ended` },
   ];
   test.each(cases)('$what', async ({ fault, how, named }) => {
     await using dir = await tempDir();
@@ -151,6 +159,43 @@ describe.concurrent('on the source, a device fails the migration by its name tha
     await expectGuestGoesOn(pair.source);
     await expectNextSucceeds(pair.source, dir);
   });
+});
+
+describe.concurrent('in a timer, a device that', () => {
+  test('throws on the source is logged, and migrates', async () => {
+    await using dir = await tempDir();
+    const log = recordingLog();
+    const bad = faulty(dir, { fault: 'timer', how: 'throw' });
+    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, log: log.logger });
+    await (await source.vm.device('bad')).write(COUNTER.PERIOD, 1);
+    await turnUntil(() => log.text().includes('told to fail in timer'));
+    expect(log.text()).toMatch(/"device":"bad"/);
+    await expectNextSucceeds(source, dir);
+  });
+
+  test.each(HOWS)(
+    'fails (%s) on the destination, whose timer was armed on the source, is there for the next',
+    async (how) => {
+      await using dir = await tempDir();
+      const log = recordingLog();
+      await using pair = await machinePair({
+        common: COMMON,
+        source: { devices: devices() },
+        destination: { devices: faulty(dir, { fault: 'timer', how }), log: log.logger },
+      });
+      const { source, destination } = pair;
+      await (await source.vm.device('bad')).write(COUNTER.PERIOD, 500);
+      await source.vm.migrate({ uri: pair.uri });
+      expect(await source.ended()).toBe('completed');
+      await destination.event(['RESUME']);
+      await turnUntil(() => existsSync(dir.file('did-timer')));
+      const bad = await destination.vm.device('bad');
+      if (how !== 'throw') await expect(bad.write(COUNTER.PERIOD, 0)).rejects.toThrow(`device 'bad' failed in 'write'`);
+      await bad.write(COUNTER.PERIOD, 0);
+      await expectGuestGoesOn(destination);
+      await expectNextSucceeds(destination, dir, (await counts(destination))[0]);
+    },
+  );
 });
 
 describe.concurrent('on the destination, a device that fails in', () => {
@@ -271,6 +316,11 @@ describe('nothing is left behind:', () => {
     await replacedOnce('exit');
     await settled();
     expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(before);
+  });
+
+  test('of everything above neither a thread nor a descriptor', async () => {
+    await settled();
+    expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(atFirst);
   });
 
   test('memory does not grow with the number of threads that were replaced', async () => {

@@ -235,8 +235,9 @@ export class VfioSave {
   async cleanup(): Promise<void> {
     this.#isInPrecopy = false;
     const state = await this.#port.state();
-    if (state === 'stop-copy') await this.#port.setState('stop');
-    else if (isPrecopy(state)) await this.#port.setState('running');
+    // With where it goes as what to recover to, a device that cannot go there is reset: a session that stayed would spoil the next.
+    if (state === 'stop-copy') await this.#port.setState('stop', 'stop');
+    else if (isPrecopy(state)) await this.#port.setState('running', 'running');
   }
 
   async #read(maxBytes = VFIO_DATA_BYTES): Promise<Chunk> {

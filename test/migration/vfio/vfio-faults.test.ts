@@ -3,6 +3,7 @@
  * the source goes on, and the next migration succeeds.
  */
 
+import { existsSync } from 'node:fs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parseProperties } from '../../../src/hw/device-property.ts';
 import type { DeviceConfig } from '../../../src/hw/device-thread.ts';
@@ -82,7 +83,8 @@ describe.concurrent('on the source', () => {
     'pre-copy-p2p>stop-copy',
     'stop-copy>stop',
   ];
-  test.each(plans(ALL))(
+  // Apart from the others: whether the guest goes on is looked at by stopping it.
+  test.each([...plans(ALL), ...plans(['stop', 'save'])])(
     'a driver that fails ($how) in $title fails the migration by its name',
     async ({ how, calls }) => {
       await using dir = await tempDir();
@@ -117,6 +119,60 @@ describe.concurrent('on the destination', () => {
     },
   );
 });
+
+describe.concurrent('a destination of which', () => {
+  const calls = ['landing', 'load', 'start', 'vfio-write+vfio-reset'];
+  const cases = ['throw', 'exit', 'hang'].flatMap((how) => calls.map((call) => ({ how, call })));
+  test.each(cases)('$call fails ($how) fails the migration by its name', async ({ how, call }) => {
+    await using dir = await tempDir();
+    await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
+    await using destination = await waitingIn(dir, 'first', { fault: call, how });
+    expect(await migrated(source, destination.uri)).toBe('failed');
+    await destination.watched.event(['M:failed']);
+    expect(destination.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
+});
+
+describe.concurrent('a source goes on after a migration that failed, and migrates again, though its device fails in', () => {
+  // What made the migration fail decides how far the source's device had come.
+  const after = { precopy: 'vfio-write', switchover: 'resuming>stop' };
+  const calls = [
+    { call: 'pre-copy>running', when: after.precopy },
+    { call: 'stop>running-p2p', when: after.switchover },
+    { call: 'running-p2p>running', when: after.switchover },
+  ];
+  const cases = ['throw', 'exit', 'hang'].flatMap((how) => calls.map((each) => ({ how, ...each })));
+  test.each(cases)('$call ($how)', async ({ how, call, when }) => {
+    await using dir = await tempDir();
+    const bad = devices({
+      fault: call,
+      how,
+      once: dir.file('did'),
+      ...(call === 'pre-copy>running' ? {} : { after: '1' }),
+    });
+    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    await using destination = await waitingIn(dir, 'first', { fault: when });
+    expect(await migrated(source, destination.uri)).toBe('failed');
+    // Not looked at by stopping it, which would end a session that was left open.
+    await turnUntil(() => source.vm.queryStatus().status === 'running');
+    expect(existsSync(`${dir.file('did')}-${call}`)).toBe(true);
+    await expectNextSucceeds(source, dir);
+  });
+});
+
+test.each(['throw', 'exit', 'hang'])(
+  'a reset of a machine whose device fails in it (%s) fails by its name, once',
+  async (how) => {
+    await using dir = await tempDir();
+    const bad = devices({ fault: 'vfio-reset', how, once: dir.file('did') });
+    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    await expect(machine.vm.reset()).rejects.toThrow(/device 'bad'/);
+    await machine.vm.reset();
+    await expectNextSucceeds(machine, dir);
+  },
+);
 
 describe('nothing is left behind:', () => {
   let before: { threads: number; descriptors: number };

@@ -29,6 +29,10 @@ function faulty(good: VfioDriver, maybe: (call: string) => Promise<never> | unde
       await maybe('vfio-write');
       await good.write(bytes);
     },
+    landing() {
+      void maybe('landing');
+      return good.landing?.();
+    },
     precopyInfo() {
       void maybe('precopy-info');
       return good.precopyInfo();
@@ -53,12 +57,21 @@ export default defineDevice({
   properties: { ...GOOD.properties, ...FAULTS },
   create: async (context) => {
     const good: Device<State> = await GOOD.create(context);
+    const maybe = misbehaving(context.properties);
     return {
-      vfio: faulty(good.vfio!, misbehaving(context.properties)), // a VFIO device has a driver
+      vfio: faulty(good.vfio!, maybe), // a VFIO device has a driver
       read: (access) => good.read?.(access) ?? 0,
       write: (access, value) => good.write?.(access, value),
-      save: () => good.save(),
-      load: (state) => good.load(state),
+      start: () => void maybe('start'),
+      stop: () => void maybe('stop'),
+      save: () => {
+        void maybe('save');
+        return good.save();
+      },
+      load: (state) => {
+        void maybe('load');
+        return good.load(state);
+      },
       reset: () => good.reset(),
       close: () => good.close?.(),
     };

@@ -61,7 +61,12 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
   });
 
   test('what is larger than any message', { timeout: 120_000 }, async () => {
-    compare(...(await both({ inputs: [OVERSIZED], running: true }, { negotiated: true })));
+    const answers = await both({ inputs: [OVERSIZED], running: true }, { negotiated: true });
+    const [theirs, ours] = answers.map(([answer]) => answer?.replies ?? []);
+    const tooMany = { error: { class: 'GenericError', desc: 'JSON token count limit exceeded' } };
+    expect([theirs?.[0], ours?.[0]]).toEqual([tooMany, tooMany]);
+    // A QEMU is ended by it, or goes on with what the text still has, at times the one and at times the other.
+    expect(ours).not.toContain('closed');
   });
 
   test.for(Object.keys(SESSIONS) as (keyof typeof SESSIONS)[])('a machine %s answers the same', async (name) => {

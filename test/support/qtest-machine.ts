@@ -3,11 +3,10 @@
  * sections they read from a migration to a file. The processor halts at once.
  */
 
-import { readFile, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
-import { createInterface } from 'node:readline';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startQemu } from './qemu.ts';
+import { connectQtest, writeHaltingBios } from './qtest-socket.ts';
 import { type RealSection, sectionOf } from './stream-section.ts';
 import { tempDir } from './temp.ts';
 
@@ -33,33 +32,16 @@ interface SavedMachine {
 /** Where the section `timer` has the virtual time (spec/wire.md §10.2). */
 const CLOCK_OFFSET = 16;
 
-const ROM_BYTES = 65_536;
-/** `cli; hlt; jmp` to the halt, where the processor starts. */
-const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
-const RESET_VECTOR = 0xfff0;
-
 /** Starts a machine, stopped; `args` are QEMU's. */
 export async function qtestMachine(machine: 'isapc' | 'pc', args: readonly string[] = []): Promise<QtestMachine> {
   const dir = await tempDir();
-  const rom = Buffer.alloc(ROM_BYTES);
-  rom.set(HALT, RESET_VECTOR);
-  await writeFile(dir.file('halt.bin'), rom);
+  const bios = await writeHaltingBios(dir.file('halt.bin'));
   const peer = await startQemu({
     memory: '1M',
     machine,
-    args: ['-bios', dir.file('halt.bin'), '-qtest', `unix:${dir.file('qtest')},server=on,wait=off`, ...args],
+    args: ['-bios', bios, '-qtest', `unix:${dir.file('qtest')},server=on,wait=off`, ...args],
   });
-  const socket = connect(dir.file('qtest'));
-  const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
-  const ask = async (command: string): Promise<string> => {
-    socket.write(`${command}\n`);
-    for (;;) {
-      const { value, done } = await lines.next();
-      if (done === true) throw new Error(`qtest closed at '${command}'`);
-      if (value.startsWith('OK')) return value.slice(3);
-      if (value.startsWith('FAIL')) throw new Error(`qtest: ${command}: ${value}`);
-    }
-  };
+  const { ask, close } = connectQtest(dir.file('qtest'));
   const saved = async (): Promise<SavedMachine> => {
     const file = dir.file('stream');
     await peer.qmp.execute('migrate', { uri: `file:${file}` });
@@ -80,7 +62,7 @@ export async function qtestMachine(machine: 'isapc' | 'pc', args: readonly strin
     saved,
     section: async (idstr) => (await saved()).section(idstr),
     [Symbol.asyncDispose]: async () => {
-      socket.destroy();
+      close();
       await peer[Symbol.asyncDispose]();
       await dir[Symbol.asyncDispose]();
     },

@@ -6,7 +6,6 @@ import { CAPABILITIES, CAPABILITY_NAMES } from '../../../src/migration/options/c
 import { COMMANDS } from '../../../src/qmp/commands.ts';
 import { ALL_EVENTS } from '../../support/transcript.ts';
 import { human, type Input, incoming, migrate, migrateTo, switchCapabilities, textOf } from './input.ts';
-import { OVERSIZED } from './json-inputs.ts';
 import type { SESSIONS } from './state-inputs.ts';
 
 /** A row; replies may contain vitest's asymmetric matchers. */
@@ -306,12 +305,6 @@ const INCOMING_ROWS = [
 const WHAT_ENDS = '**What ends QEMU 10.0.2 is refused here**';
 const TRANSPORTS = '`vsock:` and `rdma:` are refused';
 const SOURCE_ROWS = [
-  {
-    input: OVERSIZED,
-    theirs: [error('JSON token count limit exceeded'), 'closed'],
-    ours: expect.arrayContaining([error('JSON token count limit exceeded')]) as unknown[],
-    listed: WHAT_ENDS,
-  },
   ...inSession(
     'asked for a channel of another kind',
     paragraph(WHAT_ENDS, [

@@ -12,7 +12,8 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     process.exitCode = await run(args);
   } catch (error) {
-    process.exitCode = exitCodeOf(error);
+    // Whoever starts QEMU and gets another program knows only 1 (spec/control.md §1.3, §2.2).
+    process.exitCode = args[0] === 'vm' ? EXIT_CODES.expectation : exitCodeOf(error);
     process.stderr.write(`switchover${commandName(args)}: ${messageOf(error)}\n`);
     if (process.env['SWITCHOVER_LOG'] === 'debug' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   }

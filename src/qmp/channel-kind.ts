@@ -34,10 +34,11 @@ const addressKind = union('transport', {
   file: struct({ filename: required(kinds.string), offset: required(kinds.uint64) }),
 });
 
+/** The kind of one channel. */
+export const channelKind = struct({ 'channel-type': required(enumOf(['main', 'cpr'])), addr: required(addressKind) });
+
 /** The kind of a `channels` argument. */
-export const channelsKind = arrayOf(
-  struct({ 'channel-type': required(enumOf(['main', 'cpr'])), addr: required(addressKind) }),
-);
+export const channelsKind = arrayOf(channelKind);
 
 /** The parsed channels as the machine takes them. Throws for addresses that no transport here can use. */
 export function toChannels(channels: KindValue<typeof channelsKind>): MigrationChannel[] {

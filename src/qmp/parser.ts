@@ -39,6 +39,12 @@ export class QmpParser {
     return this.#output.splice(0);
   }
 
+  /** What is wrong with an input that ends here; undefined where no value has begun. */
+  end(): string | undefined {
+    if (this.#tokens === 0) return undefined;
+    return this.#syntaxError ?? 'JSON parse error, premature EOI';
+  }
+
   #token(type: TokenType, bytes: Buffer): void {
     const refusal = this.#count(type, bytes);
     if (refusal !== undefined) {

@@ -29,17 +29,17 @@ test.for<readonly [what: string, args: () => readonly string[], exit: number, sa
   [
     'a device that throws',
     () => [...HARNESS, '-device', dir.file('throws.ts')],
-    2,
+    1,
     /device module '.*throws\.ts': boom$/,
   ],
-  ['a device that is none', () => [...HARNESS, '-device', dir.file('five.ts')], 2, /no default export/],
+  ['a device that is none', () => [...HARNESS, '-device', dir.file('five.ts')], 1, /no default export/],
   [
     'no such directory',
     () => [...INCOMING, 'unix:/nope/s'],
-    4,
+    1,
     /Failed to bind socket to \/nope\/s: No such file or directory$/,
   ],
-  ['a path too long for a socket', () => [...INCOMING, `unix:${LONG}`], 2, /UNIX socket path '.*' is too long$/],
+  ['a path too long for a socket', () => [...INCOMING, `unix:${LONG}`], 1, /UNIX socket path '.*' is too long$/],
   ['a command that fails', () => [...INCOMING, 'exec:exit 3'], 1, /the command of 'exec:exit 3' exited with status 3/],
   [
     'a command that is not done',

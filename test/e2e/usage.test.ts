@@ -7,15 +7,24 @@ test.each<[string[], string]>([
   [['migrate', '--memory', 'lots'], 'switchover migrate: --memory: expected a size'],
   [['migrate', '--fill', 'wet'], "switchover migrate: option '--fill <kind>' argument 'wet' is invalid"],
   [['migrate', '--guest', 'sweeep'], 'switchover migrate: guest: expected one of sweep'],
-  [['vm', '-bogus'], 'switchover vm: -bogus: invalid option. Accepted: -machine -M -m'],
-  [['vm', '-object', 'guest-sweeep,id=g'], 'switchover vm: guest: expected one of sweep'],
-  [['vm', '-global', 'migration.nonsense=1'], "switchover vm: can't apply global migration.nonsense=1"],
-  [['vm', '-qmp', 'carrier-pigeon'], 'switchover vm: -qmp'],
   [['qmp'], "switchover qmp: missing required argument 'socket'"],
   [['qmp', '/s', 'stop', '[]'], 'switchover qmp: the arguments must be a JSON object, not []'],
 ])('%j is exit code 2 and one line on stderr', async (args, line) => {
   const { exitCode, stdout, stderr } = await runSwitchover(args);
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+  expect(stderr.startsWith(line), stderr).toBe(true);
+  expect(stderr.split('\n')).toHaveLength(2);
+});
+
+test.each<[string[], string]>([
+  [['-bogus'], 'switchover vm: -bogus: invalid option. Accepted: -machine -M -m'],
+  [['-object', 'guest-sweeep,id=g'], 'switchover vm: guest: expected one of sweep'],
+  [['-global', 'migration.nonsense=1'], "switchover vm: can't apply global migration.nonsense=1"],
+  [['-qmp', 'carrier-pigeon'], 'switchover vm: -qmp'],
+  [['-incoming', 'carrier:pigeon'], 'switchover vm: -incoming carrier:pigeon: unknown migration protocol'],
+])('vm %j ends with 1, as QEMU does, and one line on stderr', async (args, line) => {
+  const { exitCode, stdout, stderr } = await runSwitchover(['vm', ...args]);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
   expect(stderr.startsWith(line), stderr).toBe(true);
   expect(stderr.split('\n')).toHaveLength(2);
 });

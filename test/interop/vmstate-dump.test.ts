@@ -6,12 +6,12 @@ import { describe, expect, test } from 'vitest';
 import { field } from '../../src/hw/vmstate/field.ts';
 import type { DumpedField } from '../../src/hw/vmstate/schema.ts';
 import { vmstate } from '../../src/hw/vmstate/vmstate.ts';
-import { whyNoQemu } from '../support/qemu.ts';
+import { QEMU, whyNoQemu } from '../support/qemu.ts';
 import { runSwitchover } from '../support/run-switchover.ts';
 import { tempDir } from '../support/temp.ts';
 
 const skipped = whyNoQemu();
-const QEMU = 'qemu-system-x86_64';
+
 const SHARED = ['isa-serial', 'mc146818rtc', 'isa-pit'];
 
 /** QEMU's interface to a management controller: of its devices the one that has a struct in an older version. */

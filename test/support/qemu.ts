@@ -3,7 +3,8 @@
 import { spawnSync } from 'node:child_process';
 import { commonArguments, type Peer, type PeerOptions, startPeerProcess } from './peer.ts';
 
-const QEMU = 'qemu-system-x86_64';
+/** The oracle; `.ci/install-qemu` brings it. */
+export const QEMU = 'qemu-system-x86_64';
 
 /** The installed version, such as `10.0.2`; undefined when there is no QEMU. */
 export function qemuVersion(): string | undefined {

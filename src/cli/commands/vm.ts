@@ -13,6 +13,7 @@ import { IDLE_CONTEXT } from '../../migration/options/capabilities.ts';
 import { MigrationOptions } from '../../migration/options/options.ts';
 import { rehearse } from '../../migration/rehearsal.ts';
 import { Vm } from '../../migration/vm.ts';
+import { parseIncoming } from '../../qmp/incoming-option.ts';
 import { parseMonitors } from '../../qmp/monitor-options.ts';
 import { QmpServer } from '../../qmp/server.ts';
 import { deviceConfigs } from '../device-config.ts';
@@ -62,7 +63,6 @@ async function runMachine(options: VmOptions): Promise<number> {
   for (const signal of QUIT_SIGNALS) process.on(signal, quit);
   // As in QEMU, a monitor that waits for its client holds the guest and the incoming migration back.
   const held = monitors.some((monitor) => monitor.kind === 'server' && monitor.wait);
-  const incoming = held && options.incoming !== undefined ? 'defer' : options.incoming;
   await using vm = await Vm.create({
     machineType: options.machineType,
     ramBytes: options.ramBytes,
@@ -80,11 +80,13 @@ async function runMachine(options: VmOptions): Promise<number> {
       ramBlockName: options.ramBlockName,
       name: options.name,
       uuid: options.uuid,
-      incoming,
+      // Begun below, whose errors are to name the option.
+      incoming: options.incoming === undefined ? undefined : 'defer',
     }),
   });
   machine = vm;
   if (isAsked) quit();
+  if (!held) await startIncoming(vm, options.incoming);
 
   // A machine without monitor, guest and migration waits for nothing, and yet lives.
   const alive = setInterval(() => undefined, LONGEST_TIMER_MS);
@@ -113,9 +115,18 @@ function scoutOnceSource(vm: Vm, options: VmOptions, log: Logger): void {
 
 /** What `Vm.create` was not told to do yet. */
 async function release(vm: Vm, options: VmOptions): Promise<void> {
-  if (options.incoming !== undefined && options.incoming !== 'defer')
-    await vm.migrateIncoming({ uri: options.incoming });
+  await startIncoming(vm, options.incoming);
   if (!options.startPaused) await vm.cont();
+}
+
+/** Begins what `-incoming` asks for. Throws `cli/usage` with the option and QEMU's reason. */
+async function startIncoming(vm: Vm, text: string | undefined): Promise<void> {
+  if (text === undefined || text === 'defer') return;
+  try {
+    await vm.migrateIncoming(parseIncoming(text));
+  } catch (error) {
+    throw new HarnessError('cli/usage', { text: `-incoming ${text}: ${messageOf(error)}` }, { cause: error });
+  }
 }
 
 /** The members that are there: an absent option must be absent, not undefined. */

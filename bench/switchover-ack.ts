@@ -36,10 +36,13 @@ export const switchoverAckBench = valueBench({
     ...Object.fromEntries(ALLOCATIONS.map((alloc) => [`with-ack-${alloc}`, downtimeRow(alloc, ACK)])),
     'socket-300MiB': { unit: 'ms', measure: socketMilliseconds },
     ...Object.fromEntries(
-      Object.entries(MIXES).flatMap(([name, devices]) => [
-        [`estimate-${name}`, { ...offRow(devices, (run) => run.expectedDowntimeMs), bar: { atMost: 15 } }],
-        [`by-ram-${name}`, offRow(devices, (run) => run.expectedDowntimeByRamMs)],
-      ]),
+      Object.entries(MIXES).flatMap(([name, devices]) => {
+        const { estimate, byRam } = offRows(devices);
+        return [
+          [`estimate-${name}`, estimate],
+          [`by-ram-${name}`, byRam],
+        ];
+      }),
     ),
   },
   derived: {
@@ -72,20 +75,25 @@ function downtimeRow(allocation: number, capabilities: readonly string[]): Value
   };
 }
 
-/** How far an expectation of the downtime was off, as a share of the measured one; `by-ram` is QEMU's rule. */
-function offRow(devices: readonly string[], expected: (run: MigrationVerdict) => number): ValueRow {
-  return {
-    unit: '%',
-    measure: async () => {
-      const verdict = await switchoverMigrate({
-        memory: MEMORY,
-        devices,
-        capabilities: ACK,
-        guest: 'sweep,rate=20MiB',
-      });
-      return (Math.abs(expected(verdict) - verdict.downtimeMs) / verdict.downtimeMs) * 100;
-    },
+/** How far two expectations of one migration's downtime were off, as a share of the measured one; `byRam` is QEMU's rule. */
+function offRows(devices: readonly string[]): { readonly estimate: ValueRow; readonly byRam: ValueRow } {
+  /** Measured for the first row, not yet judged by the second. */
+  let latest: MigrationVerdict | undefined;
+  const run = () => switchoverMigrate({ memory: MEMORY, devices, capabilities: ACK, guest: 'sweep,rate=20MiB' });
+  const estimate = async () => {
+    latest = await run();
+    return offPercent(latest.expectedDowntimeMs, latest);
   };
+  const byRam = async () => {
+    const judged = latest ?? (await run());
+    latest = undefined;
+    return offPercent(judged.expectedDowntimeByRamMs, judged);
+  };
+  return { estimate: { unit: '%', bar: { atMost: 15 }, measure: estimate }, byRam: { unit: '%', measure: byRam } };
+}
+
+function offPercent(expectedMs: number, { downtimeMs }: MigrationVerdict): number {
+  return (Math.abs(expectedMs - downtimeMs) / downtimeMs) * 100;
 }
 
 /** What 300 MiB take on TCP between two processes that do nothing else. */

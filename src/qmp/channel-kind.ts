@@ -20,7 +20,8 @@ const inet = struct({
   mptcp: optional(kinds.boolean),
 });
 
-const socketKind = union('type', {
+/** The address of a socket. */
+export const socketKind = union('type', {
   inet,
   unix: struct({ path: required(kinds.string), abstract: optional(kinds.boolean), tight: optional(kinds.boolean) }),
   vsock: struct({ cid: required(kinds.string), port: required(kinds.string) }),

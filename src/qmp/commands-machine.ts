@@ -6,7 +6,13 @@ import { objectKind } from '../migration/objects/object-registry.ts';
 import { type CommandContext, type CommandTable, command, NO_ARGUMENTS, query, refusal, refuse } from './command.ts';
 import { saveMemory } from './memory-save.ts';
 import { cpuList, machineList, memoryBackendList, typeList, versionInfo } from './replies.ts';
-import { STATUS_INFO_KIND, VERSION_INFO_KIND } from './return-kinds.ts';
+import {
+  CURRENT_MACHINE_KIND,
+  KVM_INFO_KIND,
+  MEMORY_SIZE_KIND,
+  STATUS_INFO_KIND,
+  VERSION_INFO_KIND,
+} from './return-kinds.ts';
 
 const NO_SUCH_CPU = "Parameter 'cpu-index' expects a CPU number";
 const list = arrayOf(kinds.any);
@@ -28,17 +34,25 @@ export const MACHINE_COMMANDS: CommandTable = {
   'query-name': query("the machine's name", ({ vm }) => (vm.name === undefined ? {} : { name: vm.name }), nameKind),
   'query-uuid': query("the machine's UUID", ({ vm }) => ({ UUID: vm.uuid }), one('UUID', kinds.string)),
   'query-target': query('the architecture', () => ({ arch: 'x86_64' }), one('arch', kinds.string)),
-  'query-kvm': query('whether KVM is in use', () => ({ enabled: false, present: false })),
+  'query-kvm': query('whether KVM is in use', () => ({ enabled: false, present: false }), KVM_INFO_KIND),
   'query-machines': command(
     { summary: 'machine types', args: machinesKind, returns: list },
     ({ 'compat-props': compatProps }) => machineList({ compatProps }),
   ),
-  'query-current-machine': query('what the machine can do', () => ({ 'wakeup-suspend-support': false })),
+  'query-current-machine': query(
+    'what the machine can do',
+    () => ({ 'wakeup-suspend-support': false }),
+    CURRENT_MACHINE_KIND,
+  ),
   'query-cpus-fast': query('vCPUs', async ({ vm }) => cpuList(await vm.vcpuThreadIds()), list),
-  'query-memory-size-summary': query('bytes of RAM', ({ vm }) => ({
-    'base-memory': vm.ramBytes,
-    'plugged-memory': 0,
-  })),
+  'query-memory-size-summary': query(
+    'bytes of RAM',
+    ({ vm }) => ({
+      'base-memory': vm.ramBytes,
+      'plugged-memory': 0,
+    }),
+    MEMORY_SIZE_KIND,
+  ),
 
   'query-status': query('the run state', ({ vm }) => vm.queryStatus(), STATUS_INFO_KIND),
   stop: command({ summary: 'stop the guest', args: NO_ARGUMENTS }, (_, { vm }) => vm.stop()),

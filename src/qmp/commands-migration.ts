@@ -9,7 +9,7 @@ import type { IncomingArguments } from '../migration/vm-control.ts';
 import { channelsKind, toChannels } from './channel-kind.ts';
 import { type CommandTable, command, NO_ARGUMENTS, query, refusal } from './command.ts';
 import { ABSENCES, POSTCOPY_REFUSALS } from './refusals.ts';
-import { MIGRATION_INFO_KIND } from './return-kinds.ts';
+import { MIGRATION_INFO_KIND, PARAMETERS_INFO_KIND } from './return-kinds.ts';
 import { yank, yankInstances } from './yank.ts';
 
 const migrateKind = struct({
@@ -81,7 +81,7 @@ export const MIGRATION_COMMANDS: CommandTable = {
     { summary: 'set parameters, all or none of them', args: parametersKind },
     (values, { vm }) => vm.setParameters(values),
   ),
-  'query-migrate-parameters': query('every parameter', ({ vm }) => vm.queryParameters(), parametersKind),
+  'query-migrate-parameters': query('every parameter', ({ vm }) => vm.queryParameters(), PARAMETERS_INFO_KIND),
 
   'migrate-start-postcopy': refusal({ summary: 'switch to postcopy', args: NO_ARGUMENTS }, POSTCOPY_REFUSALS.start),
   'migrate-pause': refusal(

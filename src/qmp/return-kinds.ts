@@ -3,7 +3,9 @@
 import * as kinds from '../base/kinds.ts';
 import { arrayOf, enumOf, optional, required, struct } from '../base/kinds.ts';
 import { RUN_STATES } from '../hw/run-state.ts';
+import { parametersKind } from '../migration/options/parameters.ts';
 import { MIGRATION_STATUSES } from '../migration/status.ts';
+import { socketKind } from './channel-kind.ts';
 
 const count = required(kinds.int64);
 const maybe = optional(kinds.int64);
@@ -37,19 +39,31 @@ const ramKind = struct({
   'dirty-sync-missed-zero-copy': count,
 });
 
-const addressKind = struct({
-  type: required(enumOf(['inet', 'unix'])),
-  host: optional(kinds.string),
-  port: optional(kinds.string),
-  path: optional(kinds.string),
-  ipv4: optional(kinds.boolean),
-  ipv6: optional(kinds.boolean),
+const xbzrleKind = struct({
+  'cache-size': required(kinds.uint64),
+  bytes: count,
+  pages: count,
+  'cache-miss': count,
+  'cache-miss-rate': required(kinds.float),
+  'encoding-rate': required(kinds.float),
+  overflow: count,
+});
+
+const compressionKind = struct({
+  pages: count,
+  busy: count,
+  'busy-rate': required(kinds.float),
+  'compressed-size': count,
+  'compression-rate': required(kinds.float),
 });
 
 /** query-migrate. */
 export const MIGRATION_INFO_KIND = struct({
   status: optional(enumOf(MIGRATION_STATUSES)),
   ram: optional(ramKind),
+  vfio: optional(struct({ transferred: count })),
+  'xbzrle-cache': optional(xbzrleKind),
+  compression: optional(compressionKind),
   'total-time': maybe,
   'expected-downtime': maybe,
   downtime: maybe,
@@ -59,6 +73,25 @@ export const MIGRATION_INFO_KIND = struct({
   'dirty-limit-ring-full-time': maybe,
   'error-desc': optional(kinds.string),
   'blocked-reasons': optional(arrayOf(kinds.string)),
-  'socket-address': optional(arrayOf(addressKind)),
+  'socket-address': optional(arrayOf(socketKind)),
   'x-switchover': optional(kinds.any),
 });
+
+/** query-migrate-parameters: what may be set to null is a string when it is told. */
+export const PARAMETERS_INFO_KIND = struct(
+  Object.fromEntries(
+    Object.entries(parametersKind.members).map(([name, member]) => [
+      name,
+      member.kind === kinds.stringOrNull ? optional(kinds.string) : member,
+    ]),
+  ),
+);
+
+/** query-kvm. */
+export const KVM_INFO_KIND = struct({ enabled: required(kinds.boolean), present: required(kinds.boolean) });
+
+/** query-current-machine. */
+export const CURRENT_MACHINE_KIND = struct({ 'wakeup-suspend-support': required(kinds.boolean) });
+
+/** query-memory-size-summary. */
+export const MEMORY_SIZE_KIND = struct({ 'base-memory': count, 'plugged-memory': maybe });

@@ -67,7 +67,7 @@ const ACCELERATORS: readonly unknown[] = ['qpl', 'uadk', 'qatzip'];
 
 /** The kind of `multifd-compression`. A QEMU built without an accelerator refuses its name in the same words, without the reason. */
 const compressionKind: Kind<KindValue<typeof methodKind>> = {
-  name: methodKind.name,
+  ...methodKind,
   parse: (value, path) => {
     if (!ACCELERATORS.includes(value)) return methodKind.parse(value, path);
     const text = `Parameter 'multifd-compression' does not accept value '${value}': this build has no such accelerator`;

@@ -133,20 +133,24 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
       await using _next = next.destination;
       await expectWhole(source, next);
     });
+  });
 
-    test('a channel less than the destination expects: its deadline passes, and it says which', async () => {
+  // At the same time, for each waits for a deadline of 30 s.
+  test.concurrent.for(['qemu', 'switchover'] as const)(
+    '%s → switchover with a channel less than expected: the deadline passes, and says which',
+    async (from) => {
       await using source = await sourceOf(from, { channels: 2 });
-      const target = await waiting(to, 'unix', { channels: 3 });
+      const target = await waiting('switchover', 'unix', { channels: 3 });
       await using _ = target.destination;
       await source.qmp.execute('migrate', { uri: target.uri });
       const { 'error-desc': text } = await target.destination.waitStatus('failed', 50_000);
       expect(text).toMatch(/waited 30000 ms for multifd channel 2 of 3 \(3 connections came, 0 said nothing\)$/);
       await source.waitStatus('failed');
-      const next = await waiting(to, 'unix', { channels: 2 });
+      const next = await waiting('switchover', 'unix', { channels: 2 });
       await using _next = next.destination;
       await expectWhole(source, next);
-    });
-  });
+    },
+  );
 
   test.for(['qemu', 'switchover'] as const)('%s refuses what multifd does not go with', async (kind) => {
     await using peer = await sourceOf(kind);

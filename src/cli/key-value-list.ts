@@ -4,6 +4,7 @@
  */
 
 import { HarnessError } from '../base/errors.ts';
+import { splitParts } from '../base/option-text.ts';
 
 /** Keys and values of one option argument, in the order written. */
 export type KeyValues = ReadonlyMap<string, string>;
@@ -47,18 +48,4 @@ export function parseOnOff(text: string, option: string): boolean {
   if (['on', 'yes', 'true', 'y'].includes(text)) return true;
   if (['off', 'no', 'false', 'n'].includes(text)) return false;
   throw new HarnessError('option/bad-value', { option, expected: 'on or off', actual: `'${text}'` });
-}
-
-/** Splits at single commas; a doubled comma stays in the part as one. */
-function splitParts(text: string): string[] {
-  const parts = [''];
-  for (let index = 0; index < text.length; index += 1) {
-    const character = text[index] ?? '';
-    if (character !== ',') parts[parts.length - 1] += character;
-    else if (text[index + 1] === ',') {
-      parts[parts.length - 1] += ',';
-      index += 1;
-    } else parts.push('');
-  }
-  return parts;
 }

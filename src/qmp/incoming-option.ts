@@ -1,11 +1,13 @@
 /**
- * What `-incoming` says (spec/control.md §6): a URI, `defer`, or a MigrationChannel, as JSON or as QEMU's dotted keys,
+ * Where `-incoming` waits (spec/control.md §6): a URI, or a MigrationChannel, as JSON or as QEMU's dotted keys,
  * `main,addr.transport=socket,addr.type=unix,addr.path=/tmp/s`. The texts of errors are those of a live QEMU.
  */
 
 import { HarnessError } from '../base/errors.ts';
 import type { JsonValue } from '../base/json.ts';
+import { textToJson } from '../base/kind-text.ts';
 import type { Kind } from '../base/kinds.ts';
+import { splitParts } from '../base/option-text.ts';
 import type { IncomingArguments } from '../migration/vm-control.ts';
 import { channelKind, toChannels } from './channel-kind.ts';
 import { QmpParser } from './parser.ts';
@@ -16,8 +18,6 @@ type JsonObject = { [key: string]: JsonValue };
 const URI = /^[\w.+-]*:/;
 /** The key of a first part that has none. */
 const IMPLIED_KEY = 'channel-type';
-const ON = ['on', 'yes', 'true', 'y'];
-const OFF = ['off', 'no', 'false', 'n'];
 
 /** The argument of `-incoming` as migrate-incoming takes it. Throws `qmp/generic` for a channel that is none. */
 export function parseIncoming(text: string): IncomingArguments {
@@ -40,14 +40,7 @@ function parseJson(text: string): JsonValue {
 /** Objects of objects of texts. A doubled comma is one in a value. */
 function parseDottedKeys(text: string): JsonObject {
   const root: JsonObject = {};
-  // No argument of a process has a NUL in it.
-  const parts =
-    text === ''
-      ? []
-      : text
-          .replaceAll(',,', '\0')
-          .split(',')
-          .map((part) => part.replaceAll('\0', ','));
+  const parts = text === '' ? [] : splitParts(text);
   for (const [index, part] of parts.entries()) {
     const equals = part.indexOf('=');
     if (equals < 0 && index > 0) throw generic(`Expected '=' after parameter '${part}'`);
@@ -95,14 +88,9 @@ function typed(value: JsonValue, kind: Kind<unknown>, path: string): JsonValue {
 }
 
 function typedText(text: string, kind: Kind<unknown>, path: string): JsonValue {
-  if (kind.name === 'boolean') {
-    if (ON.includes(text)) return true;
-    if (OFF.includes(text)) return false;
-    throw generic(`Parameter '${path}' expects 'on' or 'off'`);
-  }
-  if (!kind.name.startsWith('uint')) return text;
-  if (/^(\d+|0x[\da-f]+)$/i.test(text)) return BigInt(text);
-  throw generic(`Parameter '${path}' expects integer`);
+  const value = textToJson(kind, path, text);
+  if (kind.name.startsWith('uint') && value === text) throw generic(`Parameter '${path}' expects integer`);
+  return value;
 }
 
 /** The values of the keys 0, 1, 2 …; an object with other keys is no list. */

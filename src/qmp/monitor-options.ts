@@ -4,6 +4,7 @@
  */
 
 import { HarnessError } from '../base/errors.ts';
+import { splitParts } from '../base/option-text.ts';
 
 /** A socket address: a path, or a host (empty for all interfaces) and a port. */
 export type SocketEndpoint = { readonly path: string } | { readonly host: string; readonly port: number };
@@ -130,14 +131,6 @@ function socketMonitor(socket: { endpoint: SocketEndpoint; id: string }, parts: 
   if (listen) return { kind: 'server', ...socket, wait: wait ?? true };
   if (wait !== undefined) throw bad(parts.option, 'wait only with server=on', 'wait without server=on');
   return { kind: 'client', ...socket };
-}
-
-/** Splits at single commas; a doubled comma stays in the part as one. No command line has a NUL to confuse it with. */
-function splitParts(text: string): string[] {
-  return text
-    .replaceAll(',,', '\0')
-    .split(',')
-    .map((part) => part.replaceAll('\0', ','));
 }
 
 /** `key=value` parts; a bare key means on. The last of several equal keys counts, as in QEMU. */

@@ -9,7 +9,7 @@ import type { RamBlock } from '../hw/ram.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { DestinationMachine } from './destination.ts';
 import type { DestinationDevice } from './device-sections.ts';
-import { awaitArrivals } from './multifd/arrivals.ts';
+import { type Arrivals, awaitArrivals } from './multifd/arrivals.ts';
 import type { ChannelThreads } from './multifd/channel-threads.ts';
 import { ReceivingChannels } from './multifd/receiving-channels.ts';
 import type { MigrationOptionsSnapshot } from './options/options.ts';
@@ -59,7 +59,7 @@ export async function openIncomingPath(deps: {
   threads: ChannelThreads;
   clock: Clock;
 }): Promise<IncomingPath> {
-  const { listener, uri, machine, options, threads, clock } = deps;
+  const { listener, uri, machine, options, clock } = deps;
   if (!options.capabilities.multifd || options.capabilities['mapped-ram']) {
     const channel = await listener.accept();
     const prepared = await prepareDevices({ machine, options, connections: [channel] });
@@ -76,6 +76,18 @@ export async function openIncomingPath(deps: {
   }
   const { uuid } = machine;
   const arrivals = await awaitArrivals({ listener, uri, count: options.multifd.channels, uuid, clock });
+  try {
+    return await openMultifd(arrivals, deps);
+  } catch (error) {
+    arrivals.close();
+    throw error;
+  }
+}
+
+async function openMultifd(
+  arrivals: Arrivals,
+  { uri, machine, options, threads, clock }: Omit<Parameters<typeof openIncomingPath>[0], 'listener'>,
+): Promise<IncomingPath> {
   const { channel, rest, source } = arrivals.main;
   const reader = new StreamReader(source);
   reader.pushBack([rest]);
@@ -99,10 +111,13 @@ export async function openIncomingPath(deps: {
     devices,
     intake,
     guard: (work) => {
-      const failure = Promise.race([channels.failure, intake.failure]);
+      const failure = Promise.race([channels.failure, intake.failure, arrivals.surplus]);
       return Promise.race([work.catch((error) => explained(error, { failure, clock })), failure]);
     },
-    close: () => channels.close(),
+    close: () => {
+      arrivals.close();
+      return channels.close();
+    },
   };
 }
 

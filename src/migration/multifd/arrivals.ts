@@ -2,7 +2,8 @@
  * Which connection is what (spec/wire.md §5.1, §5.6): the main channel begins with the stream's magic, a multifd channel
  * with its greeting; they arrive in any order, and the main channel says nothing before all are there. A connection that
  * says nothing at all holds nothing up: what counts is that main and every channel arrive in time. A main channel that
- * ends before they have means that its source is gone.
+ * ends before they have means that its source is gone. When all are there, whoever came with them is heard for a moment
+ * more: a source with more channels than expected is to be told so, whichever of its connections came last.
  */
 
 import type { Clock } from '../../base/clock.ts';
@@ -16,6 +17,9 @@ import { WatchedSource } from './watched-source.ts';
 
 /** Longest piece that one read of a source may bring while a greeting is incomplete. */
 const READ_BYTES = 65_536;
+
+const NOT_ALL_CAME = 'not all connections of the migration came';
+const TOO_MANY = 'more connections than the migration has';
 
 /** A connection that has said what it is, with what came behind its greeting. */
 export interface Arrival {
@@ -35,6 +39,10 @@ export interface Arrivals {
   readonly main: MainArrival;
   /** By channel id. */
   readonly channels: readonly Arrival[];
+  /** Rejects with `stream/bad-value` when one more channel of this migration greets; nothing else ever happens to it. */
+  readonly surplus: Promise<never>;
+  /** Hears no more connections, and lets go those that have said nothing. */
+  close(): void;
 }
 
 /** What is waited for. */
@@ -53,30 +61,40 @@ export interface ArrivalOptions {
 /**
  * Accepts connections until the main channel and all `count` channels have said what they are. Rejects at the first that
  * is foreign, wrong or there twice, with `transport/closed` when the main channel ends, and with `transport/timeout`; the
- * last two say who is missing. All are closed then.
+ * last two say who is missing. All are closed then. Later connections are heard for `LIMITS.MULTIFD_LATE_MS`.
  */
 export async function awaitArrivals(options: ArrivalOptions): Promise<Arrivals> {
   const roll = new RollCall(options);
   try {
     return await roll.complete();
-  } finally {
+  } catch (error) {
     roll.dismiss();
+    throw error;
   }
 }
 
 class RollCall {
   readonly #options: ArrivalOptions;
   readonly #done = Promise.withResolvers<Arrivals>();
-  readonly #patience = new AbortController();
+  readonly #surplus = Promise.withResolvers<never>();
+  /** Ends the wait for connections: those that have to come, and later those that are too many. */
+  #patience = new AbortController();
   readonly #unknown = new Set<Channel>();
   readonly #channels: (Arrival | undefined)[];
   #main: MainArrival | undefined;
   #accepted = 0;
+  /** Nobody more is expected: all are there, or it failed. */
   #over = false;
+  #closed = false;
 
   constructor(options: ArrivalOptions) {
     this.#options = options;
     this.#channels = Array.from({ length: options.count }, () => undefined);
+    this.#surplus.promise.catch(() => undefined); // it may happen when nobody waits for it any more
+  }
+
+  get #uuid(): Uint8Array {
+    return this.#options.uuid ?? new Uint8Array(16);
   }
 
   complete(): Promise<Arrivals> {
@@ -84,13 +102,17 @@ class RollCall {
     return this.#done.promise;
   }
 
-  /** After success the silent ones go, after failure everybody. */
+  /** It failed: everybody goes. */
   dismiss(): void {
-    this.#patience.abort();
-    const complete = this.#over;
     this.#over = true;
-    const all = complete ? [] : [this.#main, ...this.#channels].flatMap((arrival) => arrival?.channel ?? []);
-    for (const channel of [...this.#unknown, ...all]) channel.destroy('not all connections of the migration came');
+    this.#close();
+    for (const arrival of [this.#main, ...this.#channels]) arrival?.channel.destroy(NOT_ALL_CAME);
+  }
+
+  #close(): void {
+    this.#closed = true;
+    this.#patience.abort();
+    for (const channel of this.#unknown) channel.destroy(NOT_ALL_CAME);
   }
 
   #acceptNext(): void {
@@ -101,22 +123,24 @@ class RollCall {
   }
 
   #arrived(channel: Channel): void {
-    if (this.#over) {
-      channel.destroy('more connections than the migration has');
-      this.#acceptNext();
-      return;
-    }
     this.#accepted += 1;
-    if (this.#accepted === 1) this.#startPatience();
-    this.#unknown.add(channel);
-    this.#identify(channel, this.#accepted).catch((error) => this.#done.reject(error));
+    if (this.#closed) {
+      channel.destroy(TOO_MANY);
+    } else {
+      if (this.#accepted === 1) this.#startPatience();
+      this.#unknown.add(channel);
+      this.#identify(channel, this.#accepted).catch((error) => this.#done.reject(error));
+    }
     if (this.#accepted < this.#options.count + 1 + LIMITS.MULTIFD_STRAY_CONNECTIONS) this.#acceptNext();
   }
 
   async #identify(channel: Channel, ordinal: number): Promise<void> {
     const section = `connection ${ordinal}`;
     const { bytes, length } = await beginning(channel, section, () => this.#soFar());
-    if (this.#over) return;
+    if (this.#over) {
+      this.#heardLate(channel, bytes, section);
+      return;
+    }
     const magic = new DataView(bytes.buffer).getUint32(0);
     let watched: WatchedSource | undefined;
     if (magic === STREAM_MAGIC) {
@@ -131,6 +155,19 @@ class RollCall {
     this.#unknown.delete(channel);
     this.#finishIfComplete();
     if (watched !== undefined && !this.#over) await this.#watch(channel.uri, watched, length);
+  }
+
+  /** One more channel of this migration is an error; anybody else has nothing to do with it. */
+  #heardLate(channel: Channel, bytes: Uint8Array, section: string): void {
+    if (this.#closed) return;
+    const { magic, uuid } = MULTIFD_HELLO.decode(bytes);
+    try {
+      if (magic === MULTIFD_MAGIC && Buffer.compare(this.#uuid, uuid) === 0) this.#greeting(bytes, section);
+    } catch (error) {
+      this.#surplus.reject(error);
+    }
+    this.#unknown.delete(channel);
+    channel.destroy(TOO_MANY);
   }
 
   /** The source closes its main channel last. Who had sent all it has may have others on their way, for a moment. */
@@ -159,7 +196,7 @@ class RollCall {
     const either = `0x${STREAM_MAGIC.toString(16)} (main channel) or 0x${MULTIFD_MAGIC.toString(16)} (multifd channel)`;
     if (magic !== MULTIFD_MAGIC) throw at('magic', 0, either, `0x${magic.toString(16)}`);
     if (version !== MULTIFD_VERSION) throw at('version', 4, `${MULTIFD_VERSION}`, `${version}`);
-    const own = this.#options.uuid ?? new Uint8Array(16);
+    const own = this.#uuid;
     if (Buffer.compare(own, uuid) !== 0) {
       throw at(`uuid of multifd channel ${id}`, 8, Buffer.from(own).toString('hex'), Buffer.from(uuid).toString('hex'));
     }
@@ -173,7 +210,17 @@ class RollCall {
     const channels = this.#channels.filter((arrival) => arrival !== undefined);
     if (this.#main === undefined || channels.length < this.#options.count) return;
     this.#over = true;
-    this.#done.resolve({ main: this.#main, channels });
+    this.#done.resolve({ main: this.#main, channels, surplus: this.#surplus.promise, close: () => this.#close() });
+    this.#startLateness();
+  }
+
+  #startLateness(): void {
+    this.#patience.abort();
+    this.#patience = new AbortController();
+    this.#options.clock.sleep(LIMITS.MULTIFD_LATE_MS, this.#patience.signal).then(
+      () => this.#close(),
+      () => undefined, // the migration has ended
+    );
   }
 
   #startPatience(): void {

@@ -22,6 +22,17 @@ function silent(): Channel {
   return { ...memoryChannel(new Uint8Array(0)), source: { readv: undefined, read: () => new Promise(() => {}) } };
 }
 
+/** Main and both channels, each with its greeting. */
+const ALL = [MAIN, hello(0), hello(1)];
+
+/** A connection that says these bytes once it is told to. */
+function speaking(bytes: Uint8Array) {
+  const told = Promise.withResolvers<void>();
+  const channel = memoryChannel(bytes);
+  const read = (into: Uint8Array) => told.promise.then(() => channel.source.read(into));
+  return { channel: { ...channel, source: { readv: undefined, read } }, speak: told.resolve };
+}
+
 interface Watched {
   readonly channel: Channel;
   destroyed: boolean;
@@ -79,10 +90,70 @@ test('byte by byte', async () => {
   expect(channels.length).toBe(2);
 });
 
-test('a connection that says nothing holds nobody up, and goes when the others are there', async () => {
-  const { result, watched } = arrive([silent(), memoryChannel(MAIN), memoryChannel(hello(0)), memoryChannel(hello(1))]);
+test('a connection that says nothing holds nobody up, and goes a moment after the others are there', async () => {
+  const { result, watched, clock } = arrive([silent(), ...ALL.map((bytes) => memoryChannel(bytes))]);
   await result;
+  clock.advance(LIMITS.MULTIFD_LATE_MS - 1);
+  expect(watched.map(({ destroyed }) => destroyed)).toEqual([false, false, false, false]);
+  clock.advance(1);
+  await settled(result);
   expect(watched.map(({ destroyed }) => destroyed)).toEqual([true, false, false, false]);
+});
+
+describe('a connection that speaks when the others are there', () => {
+  /** The others, this one behind them, and what the roll call says of it. */
+  async function late(bytes: Uint8Array, speaksAfterMs: number) {
+    const { channel, speak } = speaking(bytes);
+    const { result, watched, clock } = arrive([...ALL.map((said) => memoryChannel(said)), channel]);
+    const arrivals = await result;
+    clock.advance(speaksAfterMs);
+    speak();
+    return { arrivals, clock, others: watched.slice(0, 3), last: watched[3]! };
+  }
+
+  test.for([
+    ['an id that is too high', hello(2), 'expected 0 to 1, got 2'],
+    ['an id twice', hello(1), 'expected one that is not there yet, got 1 again'],
+  ] as const)('%s is one channel too many', async ([, bytes, message]) => {
+    const { arrivals, others, last } = await late(bytes, LIMITS.MULTIFD_LATE_MS - 1);
+    await expect(arrivals.surplus).rejects.toThrow(`greeting of connection 4, reading channel id: ${message}`);
+    expect(last.destroyed).toBe(true);
+    expect(others.some(({ destroyed }) => destroyed)).toBe(false);
+  });
+
+  test.for([
+    ['with another magic', Buffer.alloc(64, 0x47)],
+    ['as another machine', hello(2, { uuid: new Uint8Array(16) })],
+    ['as a main channel', MAIN],
+  ] as const)('%s is somebody else, and goes', async ([, bytes]) => {
+    const { arrivals, others, last } = await late(bytes, 0);
+    expect(await settled(arrivals.surplus)).toBe('pending');
+    expect([...others, last].map(({ destroyed }) => destroyed)).toEqual([false, false, false, true]);
+  });
+
+  test('is not heard when a moment has passed', async () => {
+    const { arrivals, last } = await late(hello(2), LIMITS.MULTIFD_LATE_MS);
+    expect(await settled(arrivals.surplus)).toBe('pending');
+    expect(last.destroyed).toBe(true);
+  });
+
+  test('and ends in its greeting goes with the moment', async () => {
+    const { arrivals, clock, last } = await late(hello(2).subarray(0, 30), 0);
+    expect(await settled(arrivals.surplus)).toBe('pending');
+    clock.advance(LIMITS.MULTIFD_LATE_MS);
+    expect(await settled(arrivals.surplus)).toBe('pending');
+    expect(last.destroyed).toBe(true);
+  });
+
+  test('goes unheard once the migration is over', async () => {
+    const { channel, speak } = speaking(hello(2));
+    const { result, watched } = arrive([...ALL.map((said) => memoryChannel(said)), channel]);
+    const arrivals = await result;
+    arrivals.close();
+    expect(watched.map(({ destroyed }) => destroyed)).toEqual([false, false, false, true]);
+    speak();
+    expect(await settled(arrivals.surplus)).toBe('pending');
+  });
 });
 
 /** A main channel that says these bytes and is open until `end`. */

@@ -4,6 +4,7 @@
  */
 
 import { LAYOUTS } from '../../wire/struct.ts';
+import type { ExtentStep } from './schema.ts';
 import type { StateReader, StateWriter } from './state-bytes.ts';
 import type { StateCodec } from './state-codec.ts';
 import type { Extent, ExtentCursor, Siblings } from './state-field.ts';
@@ -78,8 +79,7 @@ export function* subsectionExtent(cursor: ExtentCursor, codec: StateCodec): Exte
     if (mark !== SUBSECTION) return;
     const [, nameBytes = 0] = yield { peek: 2 };
     if (nameBytes <= codec.name.length) return;
-    // No further than the name must agree: another's bytes may be the last of the stream.
-    if (!isOwn(yield { peek: 3 + codec.name.length }, codec)) return;
+    if (!(yield* beginsWith(codec.name))) return;
     const at = cursor.offset;
     const header = yield { take: 2 + nameBytes + VERSION_BYTES };
     cursor.offset += header.length;
@@ -93,6 +93,16 @@ export function* subsectionExtent(cursor: ExtentCursor, codec: StateCodec): Exte
       throw within(error, segmentOf(codec, inner.name), undefined, cursor.offset);
     }
   }
+}
+
+/** Looks no further than the names agree: another's bytes may be the last of the stream. */
+function* beginsWith(parent: string): Generator<ExtentStep, boolean, Uint8Array> {
+  const prefix = `${parent}/`;
+  for (let nth = 0; nth < prefix.length; nth++) {
+    const bytes = yield { peek: 3 + nth };
+    if (bytes[2 + nth] !== prefix.charCodeAt(nth)) return false;
+  }
+  return true;
 }
 
 /** Throws unless this version of a state can be read. */

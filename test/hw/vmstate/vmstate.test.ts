@@ -112,6 +112,17 @@ describe('subsections', () => {
     expect(stateEnd(outer, Uint8Array.from([...bytes, 0x7e]))).toBe(bytes.length);
   });
 
+  test('are not waited for behind a last byte that looks like their mark', () => {
+    const late = vmstate({ name: 'inner/x', version: 1, fields: { b: field.u8 }, needed: () => false });
+    const inner = vmstate({ name: 'inner', version: 1, fields: { a: field.u8 }, subsections: { late } });
+    const outer = vmstate({ name: 'out', version: 1, fields: { inner: field.struct(inner), last: field.u8 } });
+    const bytes = outer.encode({ inner: { a: 1, late: undefined }, last: 5 });
+    const endBefore = (text: string) => stateEnd(outer, Buffer.concat([bytes, Buffer.from(text)]));
+    expect(endBefore('~\0\0\0\x01')).toBe(bytes.length);
+    expect(endBefore('~inner\0')).toBe(bytes.length);
+    expect(endBefore('~in')).toBeUndefined();
+  });
+
   test('must be called after their parent', () => {
     expect(() => vmstate({ name: 'other', version: 1, fields: {}, subsections: { timeout } })).toThrow(/other\/…/);
   });

@@ -22,6 +22,7 @@ export default defineConfig({
           exclude: ['test/e2e/**', 'test/interop/**'],
           testTimeout: 30_000,
           retry,
+          maxWorkers: '100%',
         },
       },
       {

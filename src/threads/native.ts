@@ -19,6 +19,8 @@ export interface Native {
   readv(fd: number, iovAddress: number, count: number): number;
   /** Asks the kernel for socket buffers of this size (bytes); it may grant less. */
   setSocketBuffers(fd: number, bytes: number): void;
+  /** As `setSocketBuffers`, for what is to be sent alone. */
+  setSendBuffer(fd: number, bytes: number): void;
   /** `dup(2)` with close-on-exec; returns the new descriptor or minus errno. */
   dup(fd: number): number;
   /** Makes reads and writes on the descriptor wait, for a thread that has nothing else to do. */
@@ -136,6 +138,10 @@ function bind(ffi: FfiModule): Native {
       option[0] = bytes;
       setsockopt(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);
       setsockopt(fd, SOL_SOCKET, SO_RCVBUF, optionAddress, 4);
+    },
+    setSendBuffer: (fd, bytes) => {
+      option[0] = bytes;
+      setsockopt(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);
     },
     dup: (fd) => orErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
     setBlocking: (fd) => {

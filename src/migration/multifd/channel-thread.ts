@@ -11,11 +11,6 @@ import { native } from '../../threads/native.ts';
 import type { Channel } from '../transport/channel.ts';
 import type { ChannelEnd, ChannelThreads } from './channel-threads.ts';
 
-/**
- * Smaller than the main channel's buffers: waking a thread that blocks costs little, and what waits in a small buffer is
- * still in the processor's cache when the other side takes it (bytes; `npm run bench -- multifd`).
- */
-const SOCKET_BUFFER_BYTES = 256 << 10;
 /** No deadline: work lasts as long as the migration (ms, as much as a timer can). */
 const WORK_MS = 2 ** 31 - 1;
 /** How long work may take to end once it was asked to (ms). */
@@ -51,7 +46,6 @@ export class ChannelThread {
   /** Takes the connection over. Rejects when there is no thread to be had. */
   static async start(options: ChannelThreadOptions): Promise<ChannelThread> {
     const fd = options.channel.handOver?.() ?? -1;
-    if (fd >= 0) native?.setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
     if (fd < 0) return new ChannelThread(options, fd, undefined);
     try {
       return new ChannelThread(options, fd, await options.threads.take(options.end));

@@ -21,6 +21,12 @@ const WAIT_READ_BYTES = 64;
  * (bytes; measured by `npm run bench -- stream`).
  */
 const SOCKET_BUFFER_BYTES = 4 << 20;
+/**
+ * For a thread that blocks, to send from: waking it costs little, and what waits in a small buffer is still in the processor's
+ * cache when the other side takes it. Over TCP the other side's buffer stays large, or the sender's data leaves only as it is
+ * acknowledged, in the receiver's time (bytes; measured by `npm run bench -- multifd`).
+ */
+const BLOCKING_SEND_BYTES = { unix: 256 << 10, tcp: 512 << 10 };
 const BUFFER_LIMIT_FILES = ['/proc/sys/net/core/rmem_max', '/proc/sys/net/core/wmem_max'];
 
 /** The descriptor of a socket; -1 when Node does not tell (then the portable path is used). */
@@ -101,6 +107,7 @@ class SocketChannel implements Channel {
   readonly source: ByteSource;
   readonly #socket: net.Socket;
   readonly #state: SocketState;
+  readonly #isUnix: boolean;
 
   constructor(socket: net.Socket, uri: string, landing: Landing | undefined) {
     this.uri = uri;
@@ -109,8 +116,8 @@ class SocketChannel implements Channel {
     socket.setNoDelay(true);
     const fd = descriptorOf(socket);
     // A TCP socket whose buffers the kernel sizes grows beyond what a process may ask for where that is little.
-    const isUnix = socket.remoteFamily === undefined;
-    if (fd >= 0 && (isUnix || mayHaveLargeBuffers())) native?.setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
+    this.#isUnix = socket.remoteFamily === undefined;
+    if (fd >= 0 && (this.#isUnix || mayHaveLargeBuffers())) native?.setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
     this.sink = new SocketSink(socket, this.#state, fd);
     this.source =
       landing === undefined ? new EventSource(socket, this.#state) : new NativeSource(socket, this.#state, fd, landing);
@@ -120,6 +127,7 @@ class SocketChannel implements Channel {
     const fd = descriptorOf(this.#socket);
     const copy = fd < 0 ? -1 : (native?.dup(fd) ?? -1);
     if (copy < 0) return -1;
+    native?.setSendBuffer(copy, BLOCKING_SEND_BYTES[this.#isUnix ? 'unix' : 'tcp']);
     native?.setBlocking(copy); // of both, but this one does nothing any more
     this.destroy('it was given away');
     return copy;

@@ -1,4 +1,4 @@
-/** Devices in their threads through a migration between two machines of this process. Their faults: device-faults.test.ts. */
+/** Devices in their threads through a migration between two machines of this process. Their faults: e2e/device-faults.test.ts. */
 
 import { describe, expect, test } from 'vitest';
 import { COUNTER, counterConfig } from '../support/counter-config.ts';

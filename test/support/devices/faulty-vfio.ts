@@ -12,9 +12,11 @@ type State = StateOf<typeof GOOD.state>;
 function faulty(good: VfioDriver, maybe: (call: string) => Promise<never> | undefined): VfioDriver {
   return {
     get features() {
+      void maybe('features');
       return good.features;
     },
     get isBroken() {
+      void maybe('is-broken');
       return good.isBroken ?? false;
     },
     async arc(from, to) {
@@ -60,8 +62,14 @@ export default defineDevice({
     const maybe = misbehaving(context.properties);
     return {
       vfio: faulty(good.vfio!, maybe), // a VFIO device has a driver
-      read: (access) => good.read?.(access) ?? 0,
-      write: (access, value) => good.write?.(access, value),
+      read: (access) => {
+        void maybe('read');
+        return good.read?.(access) ?? 0;
+      },
+      write: (access, value) => {
+        void maybe('write');
+        return good.write?.(access, value);
+      },
       start: () => void maybe('start'),
       stop: () => void maybe('stop'),
       save: () => {

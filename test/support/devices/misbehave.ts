@@ -5,8 +5,9 @@ import { choice, count, text } from '../../../src/hw/device.ts';
 
 /** The properties of a device that can misbehave. */
 export const FAULTS = {
-  fault: text('', 'the call that goes wrong; several are joined with +'),
+  fault: text('', 'the call that goes wrong; several are joined with +, and CALL=HOW has a way of its own'),
   how: choice(['throw', 'hang', 'spin', 'never', 'reject', 'exit'], 'throw', 'what it does then'),
+  armed: text('', 'a path: nothing goes wrong before that file is there'),
   after: count(0, 'how many times each call goes well first'),
   once: text('', 'a path: it makes PATH-CALL when the call goes wrong, which where that file is it does not'),
 };
@@ -17,13 +18,22 @@ interface Faults {
   readonly how: string;
   readonly after: number;
   readonly once: string;
+  readonly armed: string;
 }
 
 /** A function that is told of each call by name, and misbehaves when it is to. */
-export function misbehaving({ fault, how, after, once }: Faults): (call: string) => Promise<never> | undefined {
+export function misbehaving(faults: Faults): (call: string) => Promise<never> | undefined {
+  const { fault, after, once, armed } = faults;
+  const hows = new Map(
+    fault.split('+').map((one) => {
+      const [call = '', how = faults.how] = one.split('=');
+      return [call, how];
+    }),
+  );
   const calls = new Map<string, number>();
   return (call) => {
-    if (!fault.split('+').includes(call)) return undefined;
+    const how = hows.get(call);
+    if (how === undefined || (armed !== '' && !existsSync(armed))) return undefined;
     const count = (calls.get(call) ?? 0) + 1;
     calls.set(call, count);
     const mark = `${once}-${call.replaceAll('/', '-')}`;

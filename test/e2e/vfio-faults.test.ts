@@ -3,19 +3,19 @@
  * the source goes on, and the next migration succeeds.
  */
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { parseProperties } from '../../../src/hw/device-property.ts';
-import type { DeviceConfig } from '../../../src/hw/device-thread.ts';
-import faultyVfio from '../../support/devices/faulty-vfio.ts';
-import { descriptorCount, settled, threadCount } from '../../support/process-counts.ts';
-import { type TempDir, tempDir } from '../../support/temp.ts';
-import { turnUntil, WatchedVm } from '../../support/watched-vm.ts';
+import { parseProperties } from '../../src/hw/device-property.ts';
+import type { DeviceConfig } from '../../src/hw/device-thread.ts';
+import faultyVfio from '../support/devices/faulty-vfio.ts';
+import { descriptorCount, settled, threadCount } from '../support/process-counts.ts';
+import { type TempDir, tempDir } from '../support/temp.ts';
+import { turnUntil, WatchedVm } from '../support/watched-vm.ts';
 
 // Most wait for a deadline, which they can do together; more at a time would starve each other of the processor.
 vi.setConfig({ maxConcurrency: 8, testTimeout: 60_000 });
 
-const MODULE = new URL('../../support/devices/faulty-vfio.ts', import.meta.url).href;
+const MODULE = new URL('../support/devices/faulty-vfio.ts', import.meta.url).href;
 /** Hanging takes so long; far more than a request needs on a busy machine. */
 const DEADLINE_MS = 2_000;
 const COMMAND = { region: 'registers', offset: 0, size: 4 } as const;
@@ -158,6 +158,91 @@ describe.concurrent('a source goes on after a migration that failed, and migrate
     // Not looked at by stopping it, which would end a session that was left open.
     await turnUntil(() => source.vm.queryStatus().status === 'running');
     expect(existsSync(`${dir.file('did')}-${call}`)).toBe(true);
+    await expectNextSucceeds(source, dir);
+  });
+});
+
+describe.concurrent('on a machine that does not migrate, a driver that fails', () => {
+  test.each(plans(['running>running-p2p', 'running-p2p>stop']))(
+    '($how) in $title as the machine stops fails that only',
+    async ({ how, calls }) => {
+      await using dir = await tempDir();
+      const bad = devices({ fault: calls.join('+'), how, once: dir.file('did'), armed: dir.file('armed') });
+      await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+      writeFileSync(dir.file('armed'), ''); // before, a new device stops as its machine is made
+      for (const call of calls) await expect(machine.vm.stop(), call).rejects.toThrow(/device 'bad'/);
+      await expectGuestGoesOn(machine);
+      await expectNextSucceeds(machine, dir);
+    },
+  );
+
+  const starting = ['stop>running-p2p', 'running-p2p>running'];
+  test.each(starting.flatMap((call) => ['throw', 'exit', 'hang'].map((how) => ({ call, how }))))(
+    '($how) in $call as the machine goes on leaves it stopped, and it can be started again',
+    async ({ how, call }) => {
+      await using dir = await tempDir();
+      const bad = devices({ fault: call, how, once: dir.file('did'), armed: dir.file('armed') });
+      await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+      await machine.vm.stop();
+      writeFileSync(dir.file('armed'), '');
+      await expect(machine.vm.cont()).rejects.toThrow(/device 'bad'/);
+      expect(machine.vm.queryStatus().status).toBe('paused');
+      await machine.vm.cont();
+      await expectNextSucceeds(machine, dir);
+    },
+  );
+});
+
+describe.concurrent('a driver that does not tell', () => {
+  const HOWS = ['throw', 'exit', 'hang'];
+  test.each(HOWS)('its features (%s) keeps its machine from being made', async (how) => {
+    const machine = WatchedVm.start({ ...COMMON, devices: devices({ fault: 'features', how }), running: true });
+    await expect(machine).rejects.toThrow(/device 'bad'/);
+  });
+
+  test.each(HOWS)('its features (%s) any more fails the migration by its name', async (how) => {
+    await using dir = await tempDir();
+    const bad = devices({ fault: 'features', how, once: dir.file('did'), armed: dir.file('armed') });
+    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    await using destination = await waitingIn(dir, 'first');
+    writeFileSync(dir.file('armed'), '');
+    expect(await migrated(source, destination.uri)).toBe('failed');
+    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
+
+  test.each(HOWS)('whether it is broken (%s) fails the migration by its name', async (how) => {
+    await using dir = await tempDir();
+    const bad = devices({ fault: `vfio-read=throw+is-broken=${how}`, once: dir.file('did') });
+    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    await using destination = await waitingIn(dir, 'first');
+    expect(await migrated(source, destination.uri)).toBe('failed');
+    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
+});
+
+describe.concurrent('while the migration goes on, a VFIO device that fails', () => {
+  test.each(['throw', 'exit', 'hang'])('(%s) in a register does not end it', async (how) => {
+    await using dir = await tempDir();
+    const bad = devices({ fault: 'read+write', how, once: dir.file('did') });
+    const parameters = { 'max-bandwidth': 100_000, 'downtime-limit': 1 }; // it does not converge
+    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, parameters });
+    await using destination = await waitingIn(dir, 'first');
+    await source.vm.migrate({ uri: destination.uri });
+    await source.event(['M:active']);
+    const device = await source.vm.device('bad');
+    await expect(device.read(COMMAND)).rejects.toThrow(`device 'bad' failed in 'read'`);
+    await expect(device.write(COMMAND, 1)).rejects.toThrow(`device 'bad' failed in 'write'`);
+    source.vm.setParameters({ 'max-bandwidth': 0, 'downtime-limit': 2000 });
+    // With its thread went the session that was open: then the migration fails by its name.
+    const isLost = how !== 'throw';
+    expect(await source.ended()).toBe(isLost ? 'failed' : 'completed');
+    if (!isLost) return;
+    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
     await expectNextSucceeds(source, dir);
   });
 });

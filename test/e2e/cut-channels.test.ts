@@ -4,8 +4,8 @@
  */
 
 import { describe, expect, test } from 'vitest';
-import { MULTIFD_HELLO, PACKET_START, RAM_PACKET_BYTES, RAM_PACKET_REST } from '../../../src/wire/multifd.ts';
-import { PAGE_SIZE } from '../../../src/wire/ram.ts';
+import { MULTIFD_HELLO, PACKET_START, RAM_PACKET_BYTES, RAM_PACKET_REST } from '../../src/wire/multifd.ts';
+import { PAGE_SIZE } from '../../src/wire/ram.ts';
 import {
   expectNextSucceeds,
   expectNothingLeftBehind,
@@ -14,12 +14,12 @@ import {
   OPTIONS,
   runningSource,
   takeOnly,
-} from '../../support/channel-faults.ts';
-import { packetsOf, play, recordedMultifd } from '../../support/multifd-streams.ts';
-import { recordedStream } from '../../support/recorded-stream.ts';
-import { cutsIn, type FieldSpan, spansOf } from '../../support/struct-spans.ts';
-import { tempDir } from '../../support/temp.ts';
-import { WatchedVm } from '../../support/watched-vm.ts';
+} from '../support/channel-faults.ts';
+import { packetsOf, play, recordedMultifd } from '../support/multifd-streams.ts';
+import { recordedStream } from '../support/recorded-stream.ts';
+import { cutsIn, type FieldSpan, spansOf } from '../support/struct-spans.ts';
+import { tempDir } from '../support/temp.ts';
+import { WatchedVm } from '../support/watched-vm.ts';
 
 /** The fields of the packet that begins at `base` and has so much data. */
 function packetSpans(base: number, dataBytes: number): FieldSpan[] {

@@ -3,7 +3,7 @@
  * the guest of the source goes on unharmed, the next migration succeeds, and nothing is left behind.
  */
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { createLogger } from '../../src/base/log.ts';
 import { COUNTER, counterConfig } from '../support/counter-config.ts';
@@ -32,16 +32,23 @@ const devices = (bad: Properties = {}) => [
   counterConfig('bad', { count: '3', ...bad }),
   counterConfig('good', { count: '4' }),
 ];
+/** While a guest writes a migration with these does not converge, and with those it ends. */
+const ENDLESS = { 'max-bandwidth': 100_000, 'downtime-limit': 1 };
+const ENDING = { 'max-bandwidth': 0, 'downtime-limit': 2000 };
 const faulty = (dir: TempDir, bad: Properties) => devices({ once: dir.file('did'), ...bad });
 const counts = async ({ vm }: WatchedVm) => [
   await (await vm.device('bad')).read(COUNTER.COUNT),
   await (await vm.device('good')).read(COUNTER.COUNT),
 ];
 
+const guestHasBegun = ({ vm }: WatchedVm) =>
+  turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail)));
+
 /** The guest runs and its RAM is as it left it. */
-async function expectGuestGoesOn({ vm }: WatchedVm): Promise<void> {
+async function expectGuestGoesOn(watched: WatchedVm): Promise<void> {
+  const { vm } = watched;
   await turnUntil(() => vm.queryStatus().status === 'running'); // a migration's status comes first, as in QEMU
-  await turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail))); // it has begun
+  await guestHasBegun(watched);
   await vm.stop();
   expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
   const before = Buffer.from(vm.ram.bytes);
@@ -111,11 +118,11 @@ describe.concurrent('on the source, a device that fails in', () => {
     await expectNextSucceeds(pair.source, dir);
   });
 
-  test.each(['hang', 'exit'] as const)('what it did last (%s), and in load as its thread is replaced', async (how) => {
+  test.each(HOWS)('read, and in load as its thread is replaced (%s), is named for both', async (how) => {
     await using dir = await tempDir();
     await using pair = await machinePair({
       common: COMMON,
-      source: { devices: faulty(dir, { fault: 'read+load', how }) },
+      source: { devices: faulty(dir, { fault: `read=exit+load=${how}` }) },
       destination: { devices: devices({ fault: 'load' }) },
     });
     const bad = await pair.source.vm.device('bad');
@@ -127,6 +134,54 @@ describe.concurrent('on the source, a device that fails in', () => {
     await expect(bad.read(COUNTER.COUNT)).rejects.toThrow(`device 'bad' failed in 'load'`);
     expect(await counts(pair.source)).toEqual([8, 4]); // what it saved for the failed migration
     await expectNextSucceeds(pair.source, dir, 8);
+  });
+
+  test.each(HOWS)('read, or in write (%s), while the migration goes on fails that request only', async (how) => {
+    await using dir = await tempDir();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: faulty(dir, { fault: 'read+write', how }), parameters: ENDLESS },
+      destination: { devices: devices() },
+    });
+    const { source, destination } = pair;
+    await guestHasBegun(source);
+    await source.vm.migrate({ uri: pair.uri });
+    await source.event(['M:active']);
+    for (const fault of ['read', 'write']) {
+      await expect(asked(source, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
+      expect(await counts(source)).toEqual([3, 4]);
+    }
+    expect(source.vm.queryMigrate().status).toBe('active');
+    source.vm.setParameters(ENDING);
+    expect(await source.ended()).toBe('completed');
+    await destination.event(['RESUME']);
+    expect(await counts(destination)).toEqual([3, 4]);
+    await expectGuestGoesOn(destination);
+  });
+
+  test.each(HOWS)('read while the migration goes on, and then in create (%s), fails it by its name', async (how) => {
+    await using dir = await tempDir();
+    const armed = dir.file('armed');
+    await using pair = await machinePair({
+      common: COMMON,
+      source: {
+        devices: faulty(dir, { fault: `read=exit+create=${how}`, armed }),
+        parameters: ENDLESS,
+      },
+      destination: { devices: devices() },
+    });
+    const { source } = pair;
+    await guestHasBegun(source);
+    await source.vm.migrate({ uri: pair.uri });
+    await source.event(['M:active']);
+    writeFileSync(armed, '');
+    await expect(asked(source, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
+    source.vm.setParameters(ENDING);
+    expect(await source.ended()).toBe('failed');
+    expect(source.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in 'create'`);
+    await expectGuestGoesOn(source);
+    expect(await counts(source)).toEqual([3, 4]);
+    await expectNextSucceeds(source, dir);
   });
 });
 
@@ -262,6 +317,19 @@ describe.concurrent('on a machine that does not migrate, a device that fails in'
       await expect(asked(machine, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
       expect(await counts(machine)).toEqual([3, 4]);
     }
+    await expectGuestGoesOn(machine);
+    await expectNextSucceeds(machine, dir);
+  });
+
+  test.each(HOWS)('read, and in create as its thread is replaced (%s), is named for both', async (how) => {
+    await using dir = await tempDir();
+    const armed = dir.file('armed');
+    const bad = faulty(dir, { fault: `read=exit+create=${how}`, armed });
+    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+    writeFileSync(armed, '');
+    await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
+    await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'create'`);
+    expect(await counts(machine)).toEqual([3, 4]);
     await expectGuestGoesOn(machine);
     await expectNextSucceeds(machine, dir);
   });

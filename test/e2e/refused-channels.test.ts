@@ -7,18 +7,18 @@
 import { rename } from 'node:fs/promises';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { ManualClock } from '../../../src/base/clock.ts';
-import { LIMITS } from '../../../src/wire/limits.ts';
+import { ManualClock } from '../../src/base/clock.ts';
+import { LIMITS } from '../../src/wire/limits.ts';
 import {
   expectNextSucceeds,
   expectNothingLeftBehind,
   failure,
   listener,
   runningSource,
-} from '../../support/channel-faults.ts';
-import { FullListener } from '../../support/full-listener.ts';
-import { tempDir } from '../../support/temp.ts';
-import { turn, turnUntil, WatchedVm } from '../../support/watched-vm.ts';
+} from '../support/channel-faults.ts';
+import { FullListener } from '../support/full-listener.ts';
+import { tempDir } from '../support/temp.ts';
+import { turn, turnUntil, WatchedVm } from '../support/watched-vm.ts';
 
 const CHANNELS = 4;
 const CONNECTIONS = [0, 1, 2, 3, 4];

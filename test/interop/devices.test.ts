@@ -182,6 +182,53 @@ describe.skipIf(whyNoQemu() !== undefined)('mc146818rtc', () => {
   });
 });
 
+describe.skipIf(whyNoQemu() !== undefined)('of a store that is declared to leave no state', () => {
+  const args = ['-rtc', 'base=2026-01-02T03:04:05,clock=vm', '-serial', 'null'];
+  const cases = [
+    { device: serial, port: COM1 },
+    { device: rtc, port: CLOCK },
+  ] as const;
+  const stores = cases.flatMap(({ device, port }) =>
+    device.conformance!.registers.flatMap(({ name, offset, before = [], poke = 0x77, stateless }) =>
+      stateless === undefined
+        ? []
+        : [{ type: device.name, idstr: device.state.name, port, name, offset, before, poke }],
+    ),
+  );
+
+  test.for(stores)("$type's $name, QEMU keeps none either", async ({ idstr, port, offset, before, poke }) => {
+    await using real = await qtestMachine('isapc', args);
+    const state = async () => {
+      await real.run(1); // it migrates again only when it ran in between
+      return Buffer.from((await real.section(idstr)).payload).toString('hex');
+    };
+    for (const step of before) if ('write' in step) await real.outb(port + step.write.offset, step.value);
+    const kept = await state();
+    await real.outb(port + offset, poke);
+    expect(await state()).toBe(kept);
+  });
+
+  test('the day of the week is none while the clock is set, and follows from the date otherwise', async () => {
+    await using real = await qtestMachine('isapc', args);
+    await using ours = await inlineDevice(rtc, { properties: { base: '2026-01-02T03:04:05' } });
+    const set = (register: number, value: number): readonly Access[] => [
+      [0, register],
+      [1, value],
+    ];
+    const look: readonly Access[] = [[0, RTC.DAY_OF_WEEK], [1]];
+    await compare(real, ours, CLOCK, [
+      ...look,
+      ...set(RTC.DAY_OF_WEEK, 3),
+      ...look,
+      ...set(RTC.B, B.SET | B.HOURS_24),
+      ...set(RTC.DAY_OF_WEEK, 5),
+      ...look,
+      ...set(RTC.B, B.HOURS_24),
+      ...look,
+    ]);
+  });
+});
+
 /** Where both know the same: modes 0, 2 and 3 with counts that are even. */
 const MODES = [0, 2, 3] as const;
 

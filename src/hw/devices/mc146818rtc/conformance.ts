@@ -13,6 +13,7 @@ const get = (register: number): readonly TraceStep[] => [select(register), { rea
 const time = [REGISTER.SECONDS, REGISTER.MINUTES, REGISTER.HOURS, REGISTER.DAY, REGISTER.CENTURY].flatMap(get);
 const look = [...get(REGISTER.A), ...get(REGISTER.SECONDS), ...get(REGISTER.C), ...get(REGISTER.C)];
 const MS = 1_000_000n;
+const READ_ONLY: readonly number[] = [REGISTER.C, REGISTER.D];
 
 /** See the header. */
 export const CONFORMANCE: DeviceConformance = {
@@ -21,12 +22,11 @@ export const CONFORMANCE: DeviceConformance = {
     ...Object.entries(REGISTER).map(([name, register]) => ({
       name,
       ...at(PORT.DATA),
-      before: [select(register)],
+      // The day of the week follows from the date, except while the clock is being set.
+      before: [...(register === REGISTER.DAY_OF_WEEK ? set(REGISTER.B, B.HOURS_24 | B.SET) : []), select(register)],
       // A date that is another.
       poke: register === REGISTER.DAY_OF_WEEK ? 0 : 0x77,
-      ...([REGISTER.C, REGISTER.D, REGISTER.DAY_OF_WEEK].includes(register as never)
-        ? { stateless: register === REGISTER.DAY_OF_WEEK ? 'it follows from the date' : 'read only' }
-        : {}),
+      ...(READ_ONLY.includes(register) ? { stateless: 'read only' } : {}),
     })),
     { name: 'RAM', ...at(PORT.DATA), before: [select(0x40)] },
   ],

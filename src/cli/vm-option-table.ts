@@ -20,6 +20,7 @@ export interface VmDraft {
   /** 0 means no ring. */
   dirtyRingPages?: number;
   startPaused: boolean;
+  onlyMigratable: boolean;
   incoming?: string;
   pidFile?: string;
   dumpVmstate?: string;
@@ -187,7 +188,12 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
       for (const text of values.values()) parseOnOff(text, option);
     },
   },
-  ...['nodefaults', 'no-user-config', 'nographic', 'only-migratable'].map(acceptedFlag),
+  {
+    names: ['only-migratable'],
+    help: 'do not start with a device that keeps the machine from migrating',
+    apply: (draft) => void (draft.onlyMigratable = true),
+  },
+  ...['nodefaults', 'no-user-config', 'nographic'].map(acceptedFlag),
   ...['display', 'vga', 'monitor', 'serial', 'parallel', 'audio', 'net', 'nic'].map(onlyNone),
   {
     names: ['audiodev'],

@@ -12,7 +12,7 @@ import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
 import { native } from '../threads/native.ts';
-import { type Blocker, blockersOf } from './blockers.ts';
+import { type Blocker, toleratedBlockers } from './blockers.ts';
 import { DestinationMigration } from './destination.ts';
 import { refuseMigrate, refuseSecondMigration } from './migrate-checks.ts';
 import { migrationThreads } from './migration-threads.ts';
@@ -56,6 +56,8 @@ export interface VmConfig {
   /** Longest time a device may take to answer (ms, default 10 000). */
   readonly deviceDeadlineMs?: number;
   readonly options: MigrationOptions;
+  /** `-only-migratable`: a machine that cannot migrate does not start. */
+  readonly onlyMigratable?: boolean;
   /** What `-object` made; the machine's RAM becomes one of them. */
   readonly objects?: ObjectRegistry;
   readonly log: Logger;
@@ -75,6 +77,7 @@ export class Vm implements VmControl {
   readonly machineType: string;
   readonly exited: Promise<number>;
   readonly objects: ObjectRegistry;
+  readonly globals: VmControl['globals'];
   readonly vcpuLimits: VmServices['vcpuLimits'];
   readonly dirtyRate: VmServices['dirtyRate'];
   readonly announcer: VmServices['announcer'];
@@ -106,7 +109,7 @@ export class Vm implements VmControl {
   static async create(config: VmConfig): Promise<Vm> {
     const vm = new Vm(config);
     try {
-      vm.#blockers = blockersOf((await vm.#machine.devices()).map(sourceDevice));
+      vm.#blockers = toleratedBlockers((await vm.#machine.devices()).map(sourceDevice), config);
       if (config.incoming === undefined) {
         if (!config.startPaused) await vm.#start('running');
       } else if (config.incoming !== 'defer') {
@@ -127,6 +130,7 @@ export class Vm implements VmControl {
     this.machineType = config.machineType;
     this.exited = this.#exit.promise;
     this.#options = config.options;
+    this.globals = { ...this.#options.snapshot().properties, 'only-migratable': config.onlyMigratable ?? false };
     this.objects = config.objects ?? new ObjectRegistry();
     this.objects.useAsRam(config.ramBlockName ?? 'ram', config.ramBytes);
     this.#log = config.log;

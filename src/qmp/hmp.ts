@@ -19,7 +19,11 @@ import { versionText } from './replies.ts';
 /** `info` and what it can tell. */
 const INFO_COMMANDS: readonly HumanCommand[] = [
   ...DIRTY_INFO_COMMANDS,
-  { names: ['migrate'], summary: 'how the migration fares', run: ({ vm }) => migrateText(vm.queryMigrate()) },
+  {
+    names: ['migrate'],
+    summary: 'how the migration fares',
+    run: ({ vm }) => migrateText(vm.queryMigrate(), vm.globals),
+  },
   {
     names: ['migrate_capabilities'],
     summary: 'migration capabilities and whether they are on',

@@ -184,6 +184,39 @@ describe('info', () => {
     ]);
   });
 
+  test('migrate shows what the command line has set', async () => {
+    const vm = new RecordingVm();
+    vm.globals = { ...vm.globals, 'store-global-state': false, 'only-migratable': true, 'x-clear-bitmap-shift': 10 };
+    expect(await lines('migrate', vm)).toEqual([
+      'globals:',
+      'store-global-state: off',
+      'only-migratable: on',
+      'send-configuration: on',
+      'send-section-footer: on',
+      'send-switchover-start: on',
+      'clear-bitmap-shift: 10',
+    ]);
+  });
+
+  test('migrate shows the cache of xbzrle behind the RAM', async () => {
+    const vm = new RecordingVm();
+    const cache = { pages: 7, 'cache-miss': 1, 'cache-miss-rate': 0.125, 'encoding-rate': 3.5, overflow: 2 };
+    vm.migrationInfo = {
+      status: 'active',
+      ram: RAM,
+      'xbzrle-cache': { 'cache-size': 1n << 26n, bytes: 2047, ...cache },
+    };
+    expect((await lines('migrate', vm)).slice(-7)).toEqual([
+      'cache size: 67108864 bytes',
+      'xbzrle transferred: 1 kbytes',
+      'xbzrle pages: 7 pages',
+      'xbzrle cache miss: 1 pages',
+      'xbzrle cache miss rate: 0.13',
+      'xbzrle encoding rate: 3.50',
+      'xbzrle overflow: 2',
+    ]);
+  });
+
   test('migrate shows why it failed, and where a destination listens', async () => {
     const vm = new RecordingVm();
     vm.migrationInfo = { status: 'failed', 'error-desc': 'no route' };

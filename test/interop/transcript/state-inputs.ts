@@ -13,6 +13,7 @@ const RUN: readonly Input[] = ['stop', 'query-status', 'stop', 'cont', 'query-st
   .concat('query-status', 'system_reset', 'query-status', 'cont', 'query-status')
   .map((command): Input => [command]);
 const parameters = (values: object): Input => ['migrate-set-parameters', values];
+const global = (text: string) => ['-global', `migration.${text}`];
 const until = (...statuses: readonly string[]): Input => ({ until: statuses });
 const INTO_NOTHING = 'exec:cat>/dev/null';
 const CANONICAL = 'x-use-canonical-path-for-ramblock-id';
@@ -38,6 +39,20 @@ export const SESSIONS = {
     running: true,
     args: ['-name', 'vm é', '-uuid', '00112233-4455-6677-8899-aabbccddeeff'],
     inputs: [['query-name'], ['query-uuid'], human('info name'), human('info uuid')],
+  },
+  'with other globals': {
+    running: true,
+    args: [
+      ...['store-global-state=off', 'send-configuration=off', 'send-section-footer=off'].flatMap(global),
+      ...['send-switchover-start=off', 'x-clear-bitmap-shift=10'].flatMap(global),
+      '-only-migratable',
+    ],
+    inputs: [human('info migrate')],
+  },
+  'that sends deltas': {
+    running: true,
+    args: global('x-xbzrle=on'),
+    inputs: [migrate(INTO_NOTHING), until('completed'), human('info migrate')],
   },
   'waiting for an address': {
     incoming: 'defer',

@@ -55,6 +55,11 @@ describe('lines as QEMU answers them', () => {
     ['migrate', 'migrate: string expected\r\nTry "help migrate" for more information\r\n'],
     ['migrate -d', 'migrate: string expected\r\nTry "help migrate" for more information\r\n'],
     ['migrate -x tcp:1', 'migrate: unsupported option -x\r\nTry "help migrate" for more information\r\n'],
+    ['migrate -d -d foo', 'migrate: unsupported option -d\r\nTry "help migrate" for more information\r\n'],
+    ['migrate -r -d', 'Error: unknown migration protocol: -d\r\n'],
+    ['migrate_incoming foo', 'Error: unknown migration protocol: foo\r\n'],
+    ['set_vcpu_dirty_limit -0x5', 'Error: invalid dirty page limit -5\r\n'],
+    ['calc_dirty_rate 18446744073709551616', 'number too large\r\nTry "help calc_dirty_rate" for more information\r\n'],
     ['migrate -d "exec:cat', 'migrate: string expected\r\nTry "help migrate" for more information\r\n'],
     [
       'migrate -d tcp:a:1 b',

@@ -149,6 +149,7 @@ const HUMAN_ROWS = paragraph(
   [human('object_add'), value(containing('object_add: string expected')), notThere('object_add')],
   [human('savevm x'), value(containing('no block device')), notThere('savevm')],
   [human('nmi'), value('Error: machine does not provide NMIs\r\n'), notThere('nmi')],
+  [human('cancel_vcpu_dirty_limit 1+1'), value(containing('Please use')), value(containing("invalid char '+'"))],
 );
 
 const RAM = { 'qom-type': 'memory-backend-ram', size: 4096 };

@@ -112,6 +112,9 @@ export const DIRTY: readonly Input[] = [
   ['cancel-vcpu-dirty-limit', { 'cpu-index': 7 }],
   ['query-vcpu-dirty-limit'],
   ...['set_vcpu_dirty_limit 5', 'set_vcpu_dirty_limit', 'set_vcpu_dirty_limit x', 'cancel_vcpu_dirty_limit'].map(human),
+  ...['0x10', '+010', '-5', '"5"', '18446744073709551615', '18446744073709551616', '0x', '1-'].map((rate) =>
+    human(`set_vcpu_dirty_limit ${rate}`),
+  ),
   ...['cancel_vcpu_dirty_limit 3', 'info vcpu_dirty_limit', 'announce_self', 'announce_self a,b id'].map(human),
   ['migrate-set-capabilities', { capabilities: [{ capability: 'dirty-limit', state: true }] }],
   ['announce-self', { initial: -1, max: 550, rounds: 5000, step: -5 }],

@@ -5,11 +5,13 @@
 
 import { HarnessError } from '../base/errors.ts';
 import * as kinds from '../base/kinds.ts';
-import { arrayOf, type Kind, optional, required, struct } from '../base/kinds.ts';
+import { arrayOf, enumOf, type Kind, optional, required, struct } from '../base/kinds.ts';
 import { type Command, type CommandTable, command, NO_ARGUMENTS, query, refusal, refuse } from './command.ts';
 import { ABSENCES } from './refusals.ts';
+import { SNAPSHOT_INFO_KIND } from './return-kinds.ts';
 
 const list = arrayOf(kinds.any);
+const text = required(kinds.string);
 const nodeKind = { node: required(kinds.string), name: required(kinds.string) };
 const snapshotKind = { 'job-id': required(kinds.string), tag: required(kinds.string) };
 const IDENTIFIER = /^[a-z][a-z0-9._-]*$/i;
@@ -79,6 +81,36 @@ export const ABSENT_COMMANDS: CommandTable = {
   ),
   'x-debug-block-dirty-bitmap-sha256': noNode('a checksum of a dirty bitmap'),
 
+  'blockdev-snapshot': refusal(
+    { summary: 'put an image over a block node', args: struct({ node: text, overlay: text }) },
+    ({ node }) => `Cannot find device='${node}' nor node-name='${node}'`,
+  ),
+  'blockdev-snapshot-sync': refusal(
+    {
+      summary: 'put a new image over a block device',
+      args: struct({
+        device: optional(kinds.string),
+        'node-name': optional(kinds.string),
+        'snapshot-file': text,
+        'snapshot-node-name': optional(kinds.string),
+        format: optional(kinds.string),
+        mode: optional(enumOf(['existing', 'absolute-paths'])),
+      }),
+    },
+    ({ device = '', 'node-name': node = '' }) => `Cannot find device='${device}' nor node-name='${node}'`,
+  ),
+  'blockdev-snapshot-internal-sync': refusal(
+    { summary: 'make a snapshot inside a disk image', args: struct({ device: text, name: text }) },
+    noDevice,
+  ),
+  'blockdev-snapshot-delete-internal-sync': refusal(
+    {
+      summary: 'delete a snapshot inside a disk image',
+      args: struct({ device: text, id: optional(kinds.string), name: optional(kinds.string) }),
+      returns: SNAPSHOT_INFO_KIND,
+    },
+    noDevice,
+  ),
   'snapshot-save': noSnapshot('save to a disk image', snapshotDevices),
   'snapshot-load': noSnapshot('load from a disk image', snapshotDevices),
   'snapshot-delete': noSnapshot('delete from a disk image', { devices: snapshotDevices.devices }),
@@ -111,6 +143,26 @@ export const ABSENT_COMMANDS: CommandTable = {
     },
   ),
 
+  'xen-set-global-dirty-log': command(
+    { summary: 'log writes to memory on Xen, which this is not', args: struct({ enable: required(kinds.boolean) }) },
+    () => undefined,
+  ),
+  client_migrate_info: command(
+    {
+      summary: 'tell viewers of the screen where the machine goes; there are none',
+      args: struct({
+        protocol: text,
+        hostname: text,
+        port: optional(kinds.int64),
+        'tls-port': optional(kinds.int64),
+        'cert-subject': optional(kinds.string),
+      }),
+    },
+    ({ protocol }) => {
+      if (protocol !== 'spice') return refuse(ABSENCES.noSpice);
+      throw new HarnessError('qmp/device-not-active', { text: ABSENCES.spice });
+    },
+  ),
   system_wakeup: refusal({ summary: 'wake the guest up', args: NO_ARGUMENTS }, ABSENCES.wakeup),
   'query-hotpluggable-cpus': refusal(
     { summary: 'CPUs that could be plugged in', args: NO_ARGUMENTS, returns: list },
@@ -133,6 +185,10 @@ function nothing(summaries: Readonly<Record<string, string>>): CommandTable {
 
 function noNode(summary: string): Command {
   return refusal({ summary, args: struct(nodeKind) }, ({ node }) => `Node '${node}' not found`);
+}
+
+function noDevice({ device }: { readonly device: string }): string {
+  return `Cannot find device='${device}' nor node-name='${device}'`;
 }
 
 function noSnapshot(summary: string, more: Parameters<typeof struct>[0]): Command {

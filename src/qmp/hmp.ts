@@ -70,6 +70,13 @@ const COMMANDS: readonly HumanCommand[] = [
       return '';
     },
   },
+  {
+    names: ['client_migrate_info'],
+    arguments: ['string', 'string', 'int?', 'int?', 'string?'],
+    usage: 'protocol hostname [port] [tls-port] [cert-subject]',
+    summary: 'tell viewers of the screen where the machine goes; there are none',
+    run: (_, { values: [protocol] }) => failure(protocol === 'spice' ? ABSENCES.spice : ABSENCES.noSpice),
+  },
   action(['cont', 'c'], 'start or resume the guest', (vm) => vm.cont()),
   {
     names: ['help', '?'],

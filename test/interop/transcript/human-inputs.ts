@@ -45,6 +45,13 @@ export const HUMAN: readonly Input[] = [
     'nmi',
     'cancel_vcpu_dirty_limit 1+1',
   ],
+  ...[
+    'client_migrate_info',
+    'client_migrate_info spice',
+    'client_migrate_info spice h',
+    'client_migrate_info x h 1 2 s',
+  ],
+  ...['client_migrate_info spice h x', 'client_migrate_info spice h 1 2 s t'],
   ...['x_colo_lost_heartbeat', 'x_colo_lost_heartbeat x', 'system_wakeup', 'migrate_set_capability zero-blocks on'],
   ...['migrate_set_capability zero-blocks off', 'migrate file:/nonexistent/a', 'migrate_continue none', 'migrate -b x'],
   ...[

@@ -63,6 +63,25 @@ export const AROUND: readonly Input[] = [
   ),
   ...[{}, { 'fdset-id': -1 }, { 'fdset-id': 1, fd: -1 }].map((args): Input => ['remove-fd', args]),
   ...['', '/machine', '/machine/x', 1].map((id): Input => ['device_del', { id }]),
+  ...['client_migrate_info', 'blockdev-snapshot', 'blockdev-snapshot-sync', 'blockdev-snapshot-internal-sync'].map(
+    (command): Input => [command],
+  ),
+  ...[{ protocol: 'spice' }, { protocol: 'spice', port: 1 }, { protocol: 'vnc' }, { protocol: 'spice', port: 'x' }].map(
+    (args): Input => ['client_migrate_info', { hostname: 'h', ...args }],
+  ),
+  ['blockdev-snapshot', { node: 'a', overlay: 'b' }],
+  ...[
+    {},
+    { device: 'a' },
+    { 'node-name': 'n' },
+    { device: 'a', 'node-name': 'n', mode: 'existing' },
+    { mode: 'x' },
+  ].map((args): Input => ['blockdev-snapshot-sync', { 'snapshot-file': 'b', ...args }]),
+  ['blockdev-snapshot-internal-sync', { device: 'a', name: '' }],
+  ...[{}, { device: 'a' }, { device: 'a', id: 'i', name: 'n' }].map(
+    (args): Input => ['blockdev-snapshot-delete-internal-sync', args],
+  ),
+  ...[{}, { enable: true }, { enable: false }, { enable: 1 }].map((args): Input => ['xen-set-global-dirty-log', args]),
   ['snapshot-save', {}],
   ['snapshot-delete', { 'job-id': '1', tag: 't', devices: ['v'] }],
   ['snapshot-save', { 'job-id': 'a b', tag: 't', vmstate: 'v', devices: [] }],

@@ -379,7 +379,7 @@ export class Vm implements VmControl {
   yank(): void {
     const why = 'it was yanked';
     this.#outgoing?.yank(why);
-    this.#incoming?.abort(why).catch((error: unknown) => this.#log.warn({ err: error }, 'closing a listener failed'));
+    this.#incoming?.yank(why).catch((error: unknown) => this.#log.warn({ err: error }, 'closing a listener failed'));
   }
 
   queryMigrationThreads(): ReturnType<VmControl['queryMigrationThreads']> {

@@ -24,7 +24,7 @@ import type { VmState } from './savevm.ts';
 import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { clientTls, serverTls } from './tls.ts';
-import { type Address, addressOf } from './transport/address.ts';
+import { type Address, addressOf, incomingAddressOf } from './transport/address.ts';
 import { refuseTls, refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 import { destinationDevice, sourceDevice, vfioMigration } from './vm-devices.ts';
@@ -328,7 +328,7 @@ export class Vm implements VmControl {
   async migrateIncoming(args: IncomingArguments): Promise<void> {
     if (this.#incoming !== undefined) throw refuse('The incoming migration has already been started');
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
-    const address = addressOf(args);
+    const address = incomingAddressOf(args);
     refuseTransport(address, this.#options);
     refuseTls(address, this.#options);
     this.#prepareChannels();

@@ -7,7 +7,7 @@ import { messageOf } from '../base/errors.ts';
 import { CAPABILITY_NAMES, type CapabilityName } from '../migration/options/capabilities.ts';
 import type { AnnounceParameters } from '../migration/options/options.ts';
 import { MIGRATION_STATUSES } from '../migration/status.ts';
-import { addressOf } from '../migration/transport/address.ts';
+import { incomingAddressOf } from '../migration/transport/address.ts';
 import type { VmControl } from '../migration/vm-control.ts';
 import type { HumanCommand, HumanContext } from './hmp-command.ts';
 import { DIRTY_HUMAN_COMMANDS, DIRTY_INFO_COMMANDS } from './hmp-dirty.ts';
@@ -115,7 +115,7 @@ const COMMANDS: readonly HumanCommand[] = [
     usage: 'uri',
     summary: 'wait for an incoming migration at a URI; a failure does not end the process',
     async run({ vm }, { values: [uri = ''] }) {
-      addressOf({ uri }); // a URI that is none is told before anything else, as in QEMU
+      incomingAddressOf({ uri }); // a URI that is none is told before anything else, as in QEMU
       await vm.migrateIncoming({ uri, 'exit-on-error': false });
       return '';
     },

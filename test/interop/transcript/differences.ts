@@ -303,6 +303,18 @@ const INCOMING_ROWS = [
   ),
 ];
 
+const CPR = '**A destination has no channel `cpr`.**';
+const CPR_ROW = inSession(
+  'asked to wait on a channel of another kind',
+  paragraph(CPR, [
+    [
+      'migrate-incoming',
+      { channels: [{ 'channel-type': 'cpr', addr: { transport: 'socket', type: 'unix', path: '{dir}/nobody' } }] },
+    ],
+    done,
+    error("Channel list must have only one entry, for type 'main'"),
+  ]),
+);
 const WHAT_ENDS = '**What ends QEMU 10.0.2 is refused here**';
 const TRANSPORTS = '`vsock:` and `rdma:` are refused';
 const SOURCE_ROWS = [
@@ -407,5 +419,5 @@ const SOURCE_ROWS = [
 /** See the header. */
 export const DIFFERENCES: readonly Difference[] = [
   ...[...JSON_ROWS, ...OPTION_ROWS, ...HUMAN_ROWS, ...OBJECT_ROWS],
-  ...[...MACHINE_ROWS, ...INCOMING_ROWS, ...SOURCE_ROWS],
+  ...[...MACHINE_ROWS, ...INCOMING_ROWS, ...CPR_ROW, ...SOURCE_ROWS],
 ];

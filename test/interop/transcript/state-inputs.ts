@@ -20,6 +20,8 @@ const CANONICAL = 'x-use-canonical-path-for-ramblock-id';
 const NOWHERE = 'unix:{dir}/nobody';
 const unixAddress = (more: object) => ({ transport: 'socket', type: 'unix', ...more });
 
+const channel = (type: string) => ({ 'channel-type': type, addr: unixAddress({ path: '{dir}/nobody' }) });
+
 /** A machine with more RAM than a pipe holds, which nobody reads. */
 const STAYS_ACTIVE: readonly Input[] = [
   switchCapabilities(['events', true]),
@@ -65,6 +67,10 @@ export const SESSIONS = {
       ...['foo', '', 'tcp:', 'tcp:x', 'unix:', 'fd:', 'vsock:', 'vsock:1', 'defer'].map(incoming),
       ['migrate-incoming', {}],
       ['migrate-incoming', { channels: [] }],
+      ...[
+        ['main', 'main'],
+        ['main', 'cpr'],
+      ].map((types): Input => ['migrate-incoming', { channels: types.map((type) => channel(type)) }]),
       switchCapabilities(['multifd', true]),
       ...['exec:cat', 'fd:3', 'file:{dir}/x'].map(incoming),
       switchCapabilities(['mapped-ram', true]),
@@ -180,6 +186,9 @@ export const SESSIONS = {
       ['query-migrate'],
       migrateTo({ transport: 'socket', type: 'fd', str: 'abc' }),
       ['query-migrate'],
+      ['migrate', { channels: [channel('cpr'), channel('main')] }],
+      until('failed'),
+      ['query-migrate'],
       migrateTo(unixAddress({ path: 'nobody-{tag}', abstract: true })),
       until('failed'),
       ['query-migrate'],
@@ -275,6 +284,11 @@ export const SESSIONS = {
   'asked for a channel of another kind': {
     running: true,
     inputs: [['migrate', { channels: [{ 'channel-type': 'cpr', addr: { transport: 'exec', args: ['a'] } }] }]],
+  },
+  'asked to wait on a channel of another kind': {
+    incoming: 'defer',
+    running: true,
+    inputs: [['migrate-incoming', { channels: [channel('cpr')] }]],
   },
   'asked for a command that is none': { running: true, inputs: [migrateTo({ transport: 'exec', args: [] })] },
   'asked for RDMA without an address': { running: true, inputs: [migrate('rdma:')] },

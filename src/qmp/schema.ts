@@ -83,7 +83,8 @@ class SchemaTypes {
           type: this.nameOf(branch),
         }));
         const tag = { name: shape.tag, type: this.#enum(Object.keys(shape.branches)) };
-        return this.#add({ 'meta-type': 'object', members: [tag], tag: shape.tag, variants });
+        const members = [tag, ...this.#members(shape.common ?? {})];
+        return this.#add({ 'meta-type': 'object', members, tag: shape.tag, variants });
       }
       default:
         return shape satisfies never;

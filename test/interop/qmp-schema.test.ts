@@ -21,17 +21,10 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   'query-migrate': ['ret.postcopy-blocktime?', 'ret.postcopy-vcpu-blocktime?', 'ret.compression?', 'ret.x-switchover?'],
   // A name of a bitmap elsewhere is refused in the same words.
   'block-dirty-bitmap-merge': ['arg.bitmaps.[]'],
-  'x-debug-block-dirty-bitmap-sha256': ['ret'],
-  'add-fd': ['ret'],
-  // Results that are told as a list of anything, or as a text that is an enum there.
-  ...Object.fromEntries(
-    [
-      ...['query-qmp-schema', 'query-machines', 'query-cpus-fast', 'qom-list-types', 'query-memdev', 'query-block'],
-      ...['query-block-jobs', 'query-jobs', 'query-fdsets', 'query-iothreads', 'query-memory-devices', 'query-pci'],
-      ...['query-named-block-nodes', 'query-rx-filter', 'query-hotpluggable-cpus'],
-    ].map((name) => [name, ['ret.[]']]),
-  ),
-  'query-target': ['ret.arch'],
+  // Always empty, and told as a list of anything: their elements have some of their own kind within.
+  'query-block': ['ret.[]'],
+  'query-named-block-nodes': ['ret.[]'],
+  'query-pci': ['ret.[]'],
 };
 
 /** A type without names of types: text of a plain one, an object of its parts otherwise. */

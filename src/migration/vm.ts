@@ -14,7 +14,7 @@ import { isLive, type RunState } from '../hw/run-state.ts';
 import { native } from '../threads/native.ts';
 import { type Blocker, toleratedBlockers } from './blockers.ts';
 import { DestinationMigration } from './destination.ts';
-import { refuseMigrate, refuseSecondMigration } from './migrate-checks.ts';
+import { refuseMigrate, refuseSecondMigration, warnOfClamps } from './migrate-checks.ts';
 import { migrationThreads } from './migration-threads.ts';
 import { ChannelThreads } from './multifd/channel-threads.ts';
 import { ObjectRegistry } from './objects/object-registry.ts';
@@ -289,11 +289,11 @@ export class Vm implements VmControl {
       options: this.#options,
       status: this.#outgoingStatus.current,
       runState: this.#runState,
+      blocker: this.#blockers[0],
     });
-    const [blocker] = this.#blockers;
-    if (blocker !== undefined) throw refuse(blocker.refusal);
     await this.#outgoingWork; // the last one's clean-up; its status is final already
     refuseSecondMigration(this.#outgoingStatus.current); // another client may have waited as well
+    warnOfClamps(this.#options.snapshot(), this.#log);
     const outgoing = new SourceMigration({
       machine: this.#sourceMachine(),
       address,

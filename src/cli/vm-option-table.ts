@@ -95,6 +95,8 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
       // Without a count of vCPUs it follows from the topology, as in QEMU.
       const topology = ['sockets', 'cores', 'threads'].reduce((product, key) => product * (counts.get(key) ?? 1), 1);
       draft.cpuCount = counts.get('cpus') ?? topology;
+      const maximum = counts.get('maxcpus') ?? draft.cpuCount;
+      if (maximum < draft.cpuCount) throw bad(`${option} maxcpus`, `at least ${draft.cpuCount}`, String(maximum));
     },
   },
   { names: ['S'], help: 'do not start the guest; wait for cont', apply: (draft) => void (draft.startPaused = true) },

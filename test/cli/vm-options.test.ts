@@ -134,6 +134,10 @@ test.each<[string[], string]>([
     "-accel dirty-ring-size: expected a power of two up to 65536, got '131072'",
   ],
   [['-smp', '0'], "-smp: expected a whole number from 1, got '0'"],
+  [['-smp', '2,maxcpus=1'], '-smp maxcpus: expected at least 2, got 1'],
+  [['-loadvm', 'x'], '-loadvm: invalid option. Accepted: -machine'],
+  [['-no-shutdown'], '-no-shutdown: invalid option. Accepted: -machine'],
+  [['-m', '64M,slots=2,maxmem=1G'], "-m: expected one of size, got 'slots'"],
   [
     ['-smp', '1', '-object', 'guest-a,id=a', '-object', 'guest-b,id=b'],
     '-smp: expected a vCPU for each of the 2 guests, got 1',

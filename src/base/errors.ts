@@ -197,6 +197,7 @@ export const ERRORS = {
   /** The text is the interface here: QEMU's clients match on it (spec/control.md §8.6). */
   'qmp/generic': row<{ text: string }>('usage', (d) => d.text),
   'qmp/command-not-found': row<{ text: string }>('usage', (d) => d.text, 'CommandNotFound'),
+  'qmp/device-not-active': row<{ text: string }>('usage', (d) => d.text, 'DeviceNotActive'),
   'qmp/device-not-found': row<{ text: string }>('usage', (d) => d.text, 'DeviceNotFound'),
   'cli/usage': row<{ text: string }>('usage', (d) => d.text),
   'cli/environment': row<{ text: string }>('environment', (d) => d.text),

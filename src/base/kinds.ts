@@ -21,7 +21,13 @@ export type KindShape =
   | { readonly type: 'enum'; readonly names: readonly string[] }
   | { readonly type: 'array'; readonly element: Kind<unknown> }
   | { readonly type: 'struct'; readonly members: Members }
-  | { readonly type: 'union'; readonly tag: string; readonly branches: Readonly<Record<string, Kind<object>>> };
+  | {
+      readonly type: 'union';
+      readonly tag: string;
+      readonly branches: Readonly<Record<string, Kind<object>>>;
+      /** Members that every branch has; they are described only. */
+      readonly common?: Members;
+    };
 
 /** The type of the values a kind returns. */
 export type KindValue<K> = K extends Kind<infer T> ? T : never;

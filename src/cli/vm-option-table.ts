@@ -20,6 +20,7 @@ export interface VmDraft {
   /** 0 means no ring. */
   dirtyRingPages?: number;
   startPaused: boolean;
+  onlyMigratable: boolean;
   incoming?: string;
   pidFile?: string;
   dumpVmstate?: string;
@@ -94,6 +95,8 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
       // Without a count of vCPUs it follows from the topology, as in QEMU.
       const topology = ['sockets', 'cores', 'threads'].reduce((product, key) => product * (counts.get(key) ?? 1), 1);
       draft.cpuCount = counts.get('cpus') ?? topology;
+      const maximum = counts.get('maxcpus') ?? draft.cpuCount;
+      if (maximum < draft.cpuCount) throw bad(`${option} maxcpus`, `at least ${draft.cpuCount}`, String(maximum));
     },
   },
   { names: ['S'], help: 'do not start the guest; wait for cont', apply: (draft) => void (draft.startPaused = true) },
@@ -187,7 +190,12 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
       for (const text of values.values()) parseOnOff(text, option);
     },
   },
-  ...['nodefaults', 'no-user-config', 'nographic', 'only-migratable'].map(acceptedFlag),
+  {
+    names: ['only-migratable'],
+    help: 'do not start with a device that keeps the machine from migrating',
+    apply: (draft) => void (draft.onlyMigratable = true),
+  },
+  ...['nodefaults', 'no-user-config', 'nographic'].map(acceptedFlag),
   ...['display', 'vga', 'monitor', 'serial', 'parallel', 'audio', 'net', 'nic'].map(onlyNone),
   {
     names: ['audiodev'],

@@ -30,6 +30,8 @@ export interface VmOptions {
   /** `-accel …,dirty-ring-size=N`. */
   readonly dirtyRingPages?: number;
   readonly startPaused: boolean;
+  /** A machine that cannot migrate does not start. */
+  readonly onlyMigratable: boolean;
   readonly incoming?: string;
   readonly pidFile?: string;
   /** The file for a dump of all state formats; there is to be no machine then. */
@@ -59,6 +61,7 @@ export function parseVmOptions(args: readonly string[]): VmCommandLine {
   const draft: VmDraft = {
     machine: new Map(),
     startPaused: false,
+    onlyMigratable: false,
     objects: [],
     guests: [],
     loaders: [],

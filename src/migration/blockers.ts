@@ -3,6 +3,7 @@
  * state cannot be sent, and VFIO devices that cannot be migrated, or not with each other.
  */
 
+import { HarnessError } from '../base/errors.ts';
 import type { VfioFeatures } from '../hw/vfio/states.ts';
 import type { MigrationWishes } from '../hw/vfio/vfio-properties.ts';
 
@@ -51,4 +52,19 @@ export function blockersOf(devices: readonly Blockable[]): Blocker[] {
         ]
       : [];
   return [...unmigratable, ...[...alone, ...together].map((text) => ({ reason: text, refusal: text }))];
+}
+
+/** The same, but with `-only-migratable` there may be none: throws `cli/usage` with the first, in QEMU's words. */
+export function toleratedBlockers(
+  devices: readonly Blockable[],
+  { onlyMigratable = false }: { readonly onlyMigratable?: boolean },
+): Blocker[] {
+  const blockers = blockersOf(devices);
+  if (!onlyMigratable || blockers.length === 0) return blockers;
+  const device = devices.find(({ descriptorField }) => descriptorField !== undefined);
+  const text =
+    device === undefined
+      ? `disallowing migration blocker (--only-migratable) for: ${blockers[0]?.reason}`
+      : `Device ${device.id} is not migratable, but --only-migratable was specified`;
+  throw new HarnessError('cli/usage', { text });
 }

@@ -47,6 +47,7 @@ export class DestinationMigration {
   readonly #options: () => MigrationOptionsSnapshot;
   readonly #ledger = new LedgerRecorder();
   #listener: Listener | undefined;
+  #hasConnection = false;
   #channel: Channel | undefined;
   #path: IncomingPath | undefined;
   #loader: StreamLoader | undefined;
@@ -120,6 +121,11 @@ export class DestinationMigration {
     await this.#path?.close();
   }
 
+  /** QMP `yank`: closes the connections that there are. A listener without any goes on waiting, as in QEMU. */
+  async yank(why: string): Promise<void> {
+    if (this.#hasConnection) await this.abort(why);
+  }
+
   /** The destination's part of query-migrate. */
   info(): MigrationInfo {
     const status = this.#status.current;
@@ -139,8 +145,14 @@ export class DestinationMigration {
     if (this.#listener === undefined)
       throw new HarnessError('internal/assertion', { why: 'connect() comes before run()' });
     const options = this.#options();
+    const listener = this.#listener;
+    const accept = async () => {
+      const channel = await listener.accept();
+      this.#hasConnection = true;
+      return channel;
+    };
     const path = await openIncomingPath({
-      listener: this.#listener,
+      listener: { socketAddress: listener.socketAddress, accept, close: () => listener.close() },
       uri: this.#address.uri,
       machine: this.#machine,
       options,

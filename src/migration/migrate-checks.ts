@@ -1,8 +1,11 @@
 /** What `migrate` refuses before anything happens, in QEMU's order and words (spec/control.md §8.3); nothing has changed then. */
 
 import { HarnessError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 import type { RunState } from '../hw/run-state.ts';
-import type { MigrationOptions } from './options/options.ts';
+
+import type { Blocker } from './blockers.ts';
+import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { isRunning, type MigrationStatus } from './status.ts';
 import type { Address } from './transport/address.ts';
 import { isBidirectional, refuseTls, refuseTransport } from './transport/transport.ts';
@@ -12,6 +15,8 @@ export interface MigrateContext {
   readonly options: MigrationOptions;
   readonly status: MigrationStatus;
   readonly runState: RunState;
+  /** The first of what keeps the machine from migrating at all. */
+  readonly blocker: Blocker | undefined;
 }
 
 /** Throws `qmp/generic`. */
@@ -22,6 +27,7 @@ export function refuseMigrate(address: Address, resume: boolean, context: Migrat
   refuseSecondMigration(context.status);
   if (runState === 'inmigrate') throw refuse('Guest is waiting for an incoming migration');
   if (runState === 'postmigrate') throw refuse("Can't migrate the vm that was paused due to previous migration");
+  if (context.blocker !== undefined) throw refuse(context.blocker.refusal);
   refuseTls(address, options);
   // The capability may have come after the parameter, whose own rules do not see it.
   if (options.isOn('mapped-ram') && options.snapshot().multifd.compression !== 'none') {
@@ -35,6 +41,13 @@ export function refuseMigrate(address: Address, resume: boolean, context: Migrat
 /** Throws `qmp/generic` while a migration goes out. */
 export function refuseSecondMigration(status: MigrationStatus): void {
   if (isRunning(status)) throw refuse("There's a migration process in progress");
+}
+
+/** QEMU takes any x-clear-bitmap-shift, and tells at the start of each migration what it makes of one that is out of range. */
+export function warnOfClamps({ properties }: Pick<MigrationOptionsSnapshot, 'properties'>, log: Logger): void {
+  const shift = properties['x-clear-bitmap-shift'];
+  if (shift < 6) log.warn(`clear_bitmap_shift (${shift}) too small, using min value (6)`);
+  if (shift > 31) log.warn(`clear_bitmap_shift (${shift}) too big, using max value (31)`);
 }
 
 function refuse(text: string): HarnessError {

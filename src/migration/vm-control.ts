@@ -8,6 +8,7 @@ import type { VfioState } from '../wire/vfio.ts';
 import type { DirtyRateMeter } from './dirty-rate.ts';
 import type { Ledger } from './ledger.ts';
 import type { ObjectRegistry } from './objects/object-registry.ts';
+import type { PropertyValues } from './options/properties.ts';
 import type { SelfAnnouncer } from './self-announce.ts';
 import type { MigrationStatus } from './status.ts';
 import type { VcpuLimits } from './vcpu-limits.ts';
@@ -117,6 +118,9 @@ export interface CompressionInfo {
   readonly 'compression-rate': number;
 }
 
+/** What only the command line sets and `info migrate` shows. */
+export type MigrationGlobals = PropertyValues & { readonly 'only-migratable': boolean };
+
 /** One entry of the `channels` argument of migrate and migrate-incoming (spec/control.md §5.2), already parsed from JSON. */
 export interface MigrationChannel {
   readonly 'channel-type': 'main' | 'cpr';
@@ -187,6 +191,8 @@ export interface VmControl {
   readonly dirtyRate: Pick<DirtyRateMeter, 'start' | 'info'>;
   /** Self-announcement. */
   readonly announcer: Pick<SelfAnnouncer, 'announce'>;
+  /** What only the command line sets. */
+  readonly globals: MigrationGlobals;
   /** What `-object` and object-add made. */
   readonly objects: ObjectRegistry;
   /** Adds a listener for events; the returned function removes it. */

@@ -12,9 +12,9 @@ import { Machine, type RamLoaderOption } from '../hw/machine.ts';
 import type { RamBlock } from '../hw/ram.ts';
 import { isLive, type RunState } from '../hw/run-state.ts';
 import { native } from '../threads/native.ts';
-import { type Blocker, blockersOf } from './blockers.ts';
+import { type Blocker, toleratedBlockers } from './blockers.ts';
 import { DestinationMigration } from './destination.ts';
-import { refuseMigrate, refuseSecondMigration } from './migrate-checks.ts';
+import { refuseMigrate, refuseSecondMigration, warnOfClamps } from './migrate-checks.ts';
 import { migrationThreads } from './migration-threads.ts';
 import { ChannelThreads } from './multifd/channel-threads.ts';
 import { ObjectRegistry } from './objects/object-registry.ts';
@@ -24,7 +24,7 @@ import type { VmState } from './savevm.ts';
 import { SourceMigration } from './source.ts';
 import { isRunning, type MigrationStatus, StatusMachine } from './status.ts';
 import { clientTls, serverTls } from './tls.ts';
-import { type Address, addressOf } from './transport/address.ts';
+import { type Address, addressOf, incomingAddressOf } from './transport/address.ts';
 import { refuseTls, refuseTransport } from './transport/transport.ts';
 import type { IncomingArguments, MigrateArguments, MigrationInfo, VmControl, VmEvent } from './vm-control.ts';
 import { destinationDevice, sourceDevice, vfioMigration } from './vm-devices.ts';
@@ -56,6 +56,8 @@ export interface VmConfig {
   /** Longest time a device may take to answer (ms, default 10 000). */
   readonly deviceDeadlineMs?: number;
   readonly options: MigrationOptions;
+  /** `-only-migratable`: a machine that cannot migrate does not start. */
+  readonly onlyMigratable?: boolean;
   /** What `-object` made; the machine's RAM becomes one of them. */
   readonly objects?: ObjectRegistry;
   readonly log: Logger;
@@ -75,6 +77,7 @@ export class Vm implements VmControl {
   readonly machineType: string;
   readonly exited: Promise<number>;
   readonly objects: ObjectRegistry;
+  readonly globals: VmControl['globals'];
   readonly vcpuLimits: VmServices['vcpuLimits'];
   readonly dirtyRate: VmServices['dirtyRate'];
   readonly announcer: VmServices['announcer'];
@@ -106,7 +109,7 @@ export class Vm implements VmControl {
   static async create(config: VmConfig): Promise<Vm> {
     const vm = new Vm(config);
     try {
-      vm.#blockers = blockersOf((await vm.#machine.devices()).map(sourceDevice));
+      vm.#blockers = toleratedBlockers((await vm.#machine.devices()).map(sourceDevice), config);
       if (config.incoming === undefined) {
         if (!config.startPaused) await vm.#start('running');
       } else if (config.incoming !== 'defer') {
@@ -127,6 +130,7 @@ export class Vm implements VmControl {
     this.machineType = config.machineType;
     this.exited = this.#exit.promise;
     this.#options = config.options;
+    this.globals = { ...this.#options.snapshot().properties, 'only-migratable': config.onlyMigratable ?? false };
     this.objects = config.objects ?? new ObjectRegistry();
     this.objects.useAsRam(config.ramBlockName ?? 'ram', config.ramBytes);
     this.#log = config.log;
@@ -285,11 +289,11 @@ export class Vm implements VmControl {
       options: this.#options,
       status: this.#outgoingStatus.current,
       runState: this.#runState,
+      blocker: this.#blockers[0],
     });
-    const [blocker] = this.#blockers;
-    if (blocker !== undefined) throw refuse(blocker.refusal);
     await this.#outgoingWork; // the last one's clean-up; its status is final already
     refuseSecondMigration(this.#outgoingStatus.current); // another client may have waited as well
+    warnOfClamps(this.#options.snapshot(), this.#log);
     const outgoing = new SourceMigration({
       machine: this.#sourceMachine(),
       address,
@@ -324,7 +328,7 @@ export class Vm implements VmControl {
   async migrateIncoming(args: IncomingArguments): Promise<void> {
     if (this.#incoming !== undefined) throw refuse('The incoming migration has already been started');
     if (this.#runState !== 'inmigrate') throw refuse("'-incoming' was not specified on the command line");
-    const address = addressOf(args);
+    const address = incomingAddressOf(args);
     refuseTransport(address, this.#options);
     refuseTls(address, this.#options);
     this.#prepareChannels();
@@ -375,7 +379,7 @@ export class Vm implements VmControl {
   yank(): void {
     const why = 'it was yanked';
     this.#outgoing?.yank(why);
-    this.#incoming?.abort(why).catch((error: unknown) => this.#log.warn({ err: error }, 'closing a listener failed'));
+    this.#incoming?.yank(why).catch((error: unknown) => this.#log.warn({ err: error }, 'closing a listener failed'));
   }
 
   queryMigrationThreads(): ReturnType<VmControl['queryMigrationThreads']> {

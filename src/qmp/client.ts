@@ -4,7 +4,7 @@
  */
 
 import { connect, type Socket } from 'node:net';
-import { type ErrorCode, HarnessError, messageOf } from '../base/errors.ts';
+import { HarnessError, messageOf } from '../base/errors.ts';
 import { type JsonValue, stringify } from '../base/json.ts';
 import { endpointName, parseEndpoint, type SocketEndpoint } from './monitor-options.ts';
 import { QmpParser } from './parser.ts';
@@ -31,8 +31,11 @@ export type QmpAddress = string | SocketEndpoint;
 type Message = Readonly<Record<string, unknown>>;
 type Waiter = PromiseWithResolvers<unknown>;
 
-const ERROR_CODES: Readonly<Record<string, 'qmp/command-not-found' | 'qmp/device-not-found'>> = {
+type ClassCode = 'qmp/command-not-found' | 'qmp/device-not-active' | 'qmp/device-not-found';
+
+const ERROR_CODES: Readonly<Record<string, ClassCode>> = {
   CommandNotFound: 'qmp/command-not-found',
+  DeviceNotActive: 'qmp/device-not-active',
   DeviceNotFound: 'qmp/device-not-found',
 };
 
@@ -216,7 +219,7 @@ export class QmpClient implements AsyncDisposable {
 }
 
 function toError(error: Message): HarnessError {
-  const code: ErrorCode = ERROR_CODES[String(error['class'])] ?? 'qmp/generic';
+  const code = ERROR_CODES[String(error['class'])] ?? 'qmp/generic';
   return new HarnessError(code, { text: String(error['desc']) });
 }
 

@@ -5,11 +5,14 @@
 
 import { HarnessError } from '../base/errors.ts';
 import * as kinds from '../base/kinds.ts';
-import { arrayOf, type Kind, optional, required, struct } from '../base/kinds.ts';
+import { arrayOf, enumOf, type Kind, optional, required, struct } from '../base/kinds.ts';
 import { type Command, type CommandTable, command, NO_ARGUMENTS, query, refusal, refuse } from './command.ts';
 import { ABSENCES } from './refusals.ts';
+import { SNAPSHOT_INFO_KIND } from './return-kinds.ts';
+import * as described from './return-kinds-described.ts';
 
 const list = arrayOf(kinds.any);
+const text = required(kinds.string);
 const nodeKind = { node: required(kinds.string), name: required(kinds.string) };
 const snapshotKind = { 'job-id': required(kinds.string), tag: required(kinds.string) };
 const IDENTIFIER = /^[a-z][a-z0-9._-]*$/i;
@@ -31,21 +34,23 @@ const NO_SNAPSHOTS = 'Snapshots inside disk images are not implemented: there ar
 
 /** See the header. */
 export const ABSENT_COMMANDS: CommandTable = {
-  ...nothing({
-    'query-block': 'block devices',
-    'query-block-jobs': 'block jobs',
-    'query-jobs': 'jobs',
-    'query-fdsets': 'sets of file descriptors',
-    'query-iothreads': 'threads for input and output',
-    'query-memory-devices': 'pluggable memory',
-    'query-pci': 'PCI buses',
-  }),
+  'query-block': none('block devices', list),
+  'query-block-jobs': none('block jobs', described.BLOCK_JOBS_KIND),
+  'query-jobs': none('jobs', described.JOBS_KIND),
+  'query-fdsets': none('sets of file descriptors', described.FDSETS_KIND),
+  'query-iothreads': none('threads for input and output', described.IOTHREADS_KIND),
+  'query-memory-devices': none('pluggable memory', described.MEMORY_DEVICES_KIND),
+  'query-pci': none('PCI buses', list),
   'query-named-block-nodes': command(
     { summary: 'block nodes; there are none', args: struct({ flat: optional(kinds.boolean) }), returns: list },
     () => [],
   ),
   'query-rx-filter': command(
-    { summary: 'network cards; there are none', args: struct({ name: optional(kinds.string) }), returns: list },
+    {
+      summary: 'network cards; there are none',
+      args: struct({ name: optional(kinds.string) }),
+      returns: described.RX_FILTERS_KIND,
+    },
     ({ name }) => (name === undefined ? [] : refuse(`invalid net client name: ${name}`)),
   ),
 
@@ -77,8 +82,38 @@ export const ABSENT_COMMANDS: CommandTable = {
     },
     ({ node }) => `Node '${node}' not found`,
   ),
-  'x-debug-block-dirty-bitmap-sha256': noNode('a checksum of a dirty bitmap'),
+  'x-debug-block-dirty-bitmap-sha256': noNode('a checksum of a dirty bitmap', described.SHA256_KIND),
 
+  'blockdev-snapshot': refusal(
+    { summary: 'put an image over a block node', args: struct({ node: text, overlay: text }) },
+    ({ node }) => `Cannot find device='${node}' nor node-name='${node}'`,
+  ),
+  'blockdev-snapshot-sync': refusal(
+    {
+      summary: 'put a new image over a block device',
+      args: struct({
+        device: optional(kinds.string),
+        'node-name': optional(kinds.string),
+        'snapshot-file': text,
+        'snapshot-node-name': optional(kinds.string),
+        format: optional(kinds.string),
+        mode: optional(enumOf(['existing', 'absolute-paths'])),
+      }),
+    },
+    ({ device = '', 'node-name': node = '' }) => `Cannot find device='${device}' nor node-name='${node}'`,
+  ),
+  'blockdev-snapshot-internal-sync': refusal(
+    { summary: 'make a snapshot inside a disk image', args: struct({ device: text, name: text }) },
+    noDevice,
+  ),
+  'blockdev-snapshot-delete-internal-sync': refusal(
+    {
+      summary: 'delete a snapshot inside a disk image',
+      args: struct({ device: text, id: optional(kinds.string), name: optional(kinds.string) }),
+      returns: SNAPSHOT_INFO_KIND,
+    },
+    noDevice,
+  ),
   'snapshot-save': noSnapshot('save to a disk image', snapshotDevices),
   'snapshot-load': noSnapshot('load from a disk image', snapshotDevices),
   'snapshot-delete': noSnapshot('delete from a disk image', { devices: snapshotDevices.devices }),
@@ -97,6 +132,7 @@ export const ABSENT_COMMANDS: CommandTable = {
     {
       summary: 'receive a file descriptor into a set',
       args: struct({ 'fdset-id': optional(kinds.int64), opaque: optional(kinds.string) }),
+      returns: described.ADDED_FD_KIND,
     },
     NO_DESCRIPTOR,
   ),
@@ -111,9 +147,29 @@ export const ABSENT_COMMANDS: CommandTable = {
     },
   ),
 
+  'xen-set-global-dirty-log': command(
+    { summary: 'log writes to memory on Xen, which this is not', args: struct({ enable: required(kinds.boolean) }) },
+    () => undefined,
+  ),
+  client_migrate_info: command(
+    {
+      summary: 'tell viewers of the screen where the machine goes; there are none',
+      args: struct({
+        protocol: text,
+        hostname: text,
+        port: optional(kinds.int64),
+        'tls-port': optional(kinds.int64),
+        'cert-subject': optional(kinds.string),
+      }),
+    },
+    ({ protocol }) => {
+      if (protocol !== 'spice') return refuse(ABSENCES.noSpice);
+      throw new HarnessError('qmp/device-not-active', { text: ABSENCES.spice });
+    },
+  ),
   system_wakeup: refusal({ summary: 'wake the guest up', args: NO_ARGUMENTS }, ABSENCES.wakeup),
   'query-hotpluggable-cpus': refusal(
-    { summary: 'CPUs that could be plugged in', args: NO_ARGUMENTS, returns: list },
+    { summary: 'CPUs that could be plugged in', args: NO_ARGUMENTS, returns: described.PLUGGABLE_CPUS_KIND },
     'machine does not support hot-plugging CPUs',
   ),
   device_del: command({ summary: 'unplug a device', args: idKind }, ({ id }) => {
@@ -122,17 +178,19 @@ export const ABSENT_COMMANDS: CommandTable = {
   }),
 };
 
-function nothing(summaries: Readonly<Record<string, string>>): CommandTable {
-  return Object.fromEntries(
-    Object.entries(summaries).map(([name, summary]): [string, Command] => [
-      name,
-      query(`${summary}; there are none`, () => [], list),
-    ]),
+function none(summary: string, returns: Kind<unknown>): Command {
+  return query(`${summary}; there are none`, () => [], returns);
+}
+
+function noNode(summary: string, returns?: Kind<unknown>): Command {
+  return refusal(
+    { summary, args: struct(nodeKind), ...(returns && { returns }) },
+    ({ node }) => `Node '${node}' not found`,
   );
 }
 
-function noNode(summary: string): Command {
-  return refusal({ summary, args: struct(nodeKind) }, ({ node }) => `Node '${node}' not found`);
+function noDevice({ device }: { readonly device: string }): string {
+  return `Cannot find device='${device}' nor node-name='${device}'`;
 }
 
 function noSnapshot(summary: string, more: Parameters<typeof struct>[0]): Command {

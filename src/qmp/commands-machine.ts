@@ -1,7 +1,7 @@
 /** The QMP commands of the machine around its migration (spec/control.md §5.4): run state, objects, memory, monitor. */
 
 import * as kinds from '../base/kinds.ts';
-import { arrayOf, type Kind, optional, required, struct } from '../base/kinds.ts';
+import { type Kind, optional, required, struct } from '../base/kinds.ts';
 import { objectKind } from '../migration/objects/object-registry.ts';
 import { type CommandContext, type CommandTable, command, NO_ARGUMENTS, query, refusal, refuse } from './command.ts';
 import { saveMemory } from './memory-save.ts';
@@ -13,9 +13,9 @@ import {
   STATUS_INFO_KIND,
   VERSION_INFO_KIND,
 } from './return-kinds.ts';
+import { CPUS_KIND, MACHINES_KIND, MEMDEV_KIND, TARGET_KIND, TYPES_KIND } from './return-kinds-described.ts';
 
 const NO_SUCH_CPU = "Parameter 'cpu-index' expects a CPU number";
-const list = arrayOf(kinds.any);
 const memoryKind = { val: required(kinds.uint64), size: required(kinds.uint64), filename: required(kinds.string) };
 const typesKind = struct({ implements: optional(kinds.string), abstract: optional(kinds.boolean) });
 const machinesKind = struct({ 'compat-props': optional(kinds.boolean) });
@@ -33,10 +33,10 @@ export const MACHINE_COMMANDS: CommandTable = {
   ),
   'query-name': query("the machine's name", ({ vm }) => (vm.name === undefined ? {} : { name: vm.name }), nameKind),
   'query-uuid': query("the machine's UUID", ({ vm }) => ({ UUID: vm.uuid }), one('UUID', kinds.string)),
-  'query-target': query('the architecture', () => ({ arch: 'x86_64' }), one('arch', kinds.string)),
+  'query-target': query('the architecture', () => ({ arch: 'x86_64' }), TARGET_KIND),
   'query-kvm': query('whether KVM is in use', () => ({ enabled: false, present: false }), KVM_INFO_KIND),
   'query-machines': command(
-    { summary: 'machine types', args: machinesKind, returns: list },
+    { summary: 'machine types', args: machinesKind, returns: MACHINES_KIND },
     ({ 'compat-props': compatProps }) => machineList({ compatProps }),
   ),
   'query-current-machine': query(
@@ -44,7 +44,7 @@ export const MACHINE_COMMANDS: CommandTable = {
     () => ({ 'wakeup-suspend-support': false }),
     CURRENT_MACHINE_KIND,
   ),
-  'query-cpus-fast': query('vCPUs', async ({ vm }) => cpuList(await vm.vcpuThreadIds()), list),
+  'query-cpus-fast': query('vCPUs', async ({ vm }) => cpuList(await vm.vcpuThreadIds()), CPUS_KIND),
   'query-memory-size-summary': query(
     'bytes of RAM',
     ({ vm }) => ({
@@ -62,10 +62,11 @@ export const MACHINE_COMMANDS: CommandTable = {
 
   'object-add': command({ summary: 'make an object', args: objectKind }, (args, { vm }) => vm.objects.add(args)),
   'object-del': command({ summary: 'delete an object', args: idKind }, ({ id }, { vm }) => vm.objects.remove(id)),
-  'qom-list-types': command({ summary: 'types of machines and objects', args: typesKind, returns: list }, (args) =>
-    typeList(args),
+  'qom-list-types': command(
+    { summary: 'types of machines and objects', args: typesKind, returns: TYPES_KIND },
+    (args) => typeList(args),
   ),
-  'query-memdev': query('memory backends', ({ vm }) => memoryBackendList(vm.objects), list),
+  'query-memdev': query('memory backends', ({ vm }) => memoryBackendList(vm.objects), MEMDEV_KIND),
 
   pmemsave: command(
     { summary: 'write guest-physical memory to a file', args: struct(memoryKind) },

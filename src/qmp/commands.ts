@@ -10,6 +10,7 @@ import { ABSENT_COMMANDS } from './commands-absent.ts';
 import { DIRTY_COMMANDS } from './commands-dirty.ts';
 import { MACHINE_COMMANDS } from './commands-machine.ts';
 import { MIGRATION_COMMANDS } from './commands-migration.ts';
+import { SCHEMA_KIND } from './return-kinds-described.ts';
 
 const QMP_CAPABILITIES = ['oob'] as const satisfies readonly QmpCapability[];
 
@@ -28,7 +29,7 @@ export const COMMANDS: CommandTable = {
     () => Object.keys(COMMANDS).map((name) => ({ name })),
     arrayOf(struct({ name: required(kinds.string) })),
   ),
-  'query-qmp-schema': query('commands and events with their types', schema, arrayOf(kinds.any)),
+  'query-qmp-schema': query('commands and events with their types', schema, SCHEMA_KIND),
   ...MACHINE_COMMANDS,
   ...MIGRATION_COMMANDS,
   ...DIRTY_COMMANDS,

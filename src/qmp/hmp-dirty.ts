@@ -47,7 +47,8 @@ export const DIRTY_HUMAN_COMMANDS: readonly HumanCommand[] = [
     usage: 'dirty_rate [cpu_index]',
     summary: 'limit the dirty rate (MiB/s) of one vCPU or all',
     run({ vm }, { values: [rate = '0', index] }) {
-      vm.vcpuLimits.set(index === undefined ? undefined : Number(index), BigInt.asUintN(64, BigInt(rate)));
+      if (rate.startsWith('-')) return `Error: invalid dirty page limit ${rate}\n`;
+      vm.vcpuLimits.set(index === undefined ? undefined : Number(index), BigInt(rate));
       return LIMIT_HINT;
     },
   },

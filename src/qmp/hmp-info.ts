@@ -1,16 +1,22 @@
 /** The texts of `info …` in the human monitor, line by line as QEMU 10 prints them, because scripts pick lines out. */
 
-import type { MigrationInfo, RamInfo, SocketAddress, VmControl } from '../migration/vm-control.ts';
+import type {
+  MigrationGlobals,
+  MigrationInfo,
+  RamInfo,
+  SocketAddress,
+  VmControl,
+  XbzrleInfo,
+} from '../migration/vm-control.ts';
 
-/** Migration properties as `info migrate` shows them first; here they are what they are on the newest machine type. */
-const GLOBALS = `globals:
-store-global-state: on
-only-migratable: off
-send-configuration: on
-send-section-footer: on
-send-switchover-start: on
-clear-bitmap-shift: 18
-`;
+/** What is on or off, at the head of `info migrate`. */
+const SHOWN_GLOBALS = [
+  'store-global-state',
+  'only-migratable',
+  'send-configuration',
+  'send-section-footer',
+  'send-switchover-start',
+] as const satisfies readonly (keyof MigrationGlobals)[];
 
 /** The parameters `info migrate_parameters` shows, with what stands behind the value. */
 const SHOWN_PARAMETERS: readonly (readonly [name: string, unit?: string])[] = [
@@ -67,20 +73,29 @@ export function parametersText(parameters: ReturnType<VmControl['queryParameters
 }
 
 /** `info migrate`. */
-export function migrateText(info: MigrationInfo): string {
+export function migrateText(info: MigrationInfo, globals: MigrationGlobals): string {
   return [
-    GLOBALS,
+    ...globalLines(globals),
     ...blockedLines(info['blocked-reasons']),
     ...statusLines(info),
     ...addressLines(info['socket-address']),
     ...timeLines(info),
     ...(info.ram === undefined ? [] : ramLines(info.ram)),
+    ...(info['xbzrle-cache'] === undefined ? [] : xbzrleLines(info['xbzrle-cache'])),
     ...(info['cpu-throttle-percentage'] === undefined
       ? []
       : [`cpu throttle percentage: ${info['cpu-throttle-percentage']}\n`]),
     ...when(info['dirty-limit-throttle-time-per-round'], (us) => `dirty-limit throttle time: ${us} us\n`),
     ...when(info['dirty-limit-ring-full-time'], (us) => `dirty-limit ring full time: ${us} us\n`),
   ].join('');
+}
+
+function globalLines(globals: MigrationGlobals): string[] {
+  return [
+    'globals:\n',
+    ...SHOWN_GLOBALS.map((name) => `${name}: ${globals[name] ? 'on' : 'off'}\n`),
+    `clear-bitmap-shift: ${globals['x-clear-bitmap-shift']}\n`,
+  ];
 }
 
 function blockedLines(reasons: readonly string[] | undefined): string[] {
@@ -130,6 +145,18 @@ function ramLines(ram: RamInfo): string[] {
     ...unlessZero(ram['precopy-bytes'], `precopy ram: ${kbytes(ram['precopy-bytes'])}\n`),
     ...unlessZero(ram['downtime-bytes'], `downtime ram: ${kbytes(ram['downtime-bytes'])}\n`),
     ...unlessZero(ram['postcopy-bytes'], `postcopy ram: ${kbytes(ram['postcopy-bytes'])}\n`),
+  ];
+}
+
+function xbzrleLines(cache: XbzrleInfo): string[] {
+  return [
+    `cache size: ${cache['cache-size']} bytes\n`,
+    `xbzrle transferred: ${Math.floor(cache.bytes / 1024)} kbytes\n`,
+    `xbzrle pages: ${cache.pages} pages\n`,
+    `xbzrle cache miss: ${cache['cache-miss']} pages\n`,
+    `xbzrle cache miss rate: ${cache['cache-miss-rate'].toFixed(2)}\n`,
+    `xbzrle encoding rate: ${cache['encoding-rate'].toFixed(2)}\n`,
+    `xbzrle overflow: ${cache.overflow}\n`,
   ];
 }
 

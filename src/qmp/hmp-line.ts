@@ -19,6 +19,7 @@ export class LineError extends Error {
   }
 }
 
+const UINT64_MAX = (1n << 64n) - 1n;
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', '\\': '\\', "'": "'", '"': '"' };
 
 /** The first word of a line, which is never quoted, and what follows it. */
@@ -32,12 +33,18 @@ export function parseLine(
   text: string,
   expected: { readonly flags: string; readonly arguments: readonly ArgumentKind[] },
 ): LineArguments {
-  let rest = text.trimStart();
   const flags = new Set<string>();
-  for (let flag = rest[1]; expected.flags !== '' && rest.startsWith('-') && flag !== undefined; flag = rest[1]) {
-    if (!expected.flags.includes(flag)) throw new LineError(`unsupported option -${flag}`);
-    flags.add(flag);
-    rest = rest.slice(2).trimStart();
+  let rest = text.trimStart();
+  // Each flag has its place: what is none of those that may still come is refused, and one that is too late is no flag.
+  for (const [place, flag] of [...expected.flags].entries()) {
+    if (!rest.startsWith('-')) continue;
+    const given = rest[1] ?? '';
+    if (given === flag) {
+      flags.add(flag);
+      rest = rest.slice(2).trimStart();
+    } else if (given === '' || !expected.flags.includes(given, place)) {
+      throw new LineError(`unsupported option -${given}`);
+    }
   }
   const values: string[] = [];
   for (const kind of expected.arguments) {
@@ -45,9 +52,10 @@ export function parseLine(
     const word = nextWord(rest);
     if (kind.startsWith('int')) {
       if (word === undefined) throw new LineError('unexpected end of expression', false);
-      if (!/^-?\d{1,19}$/.test(word.value)) {
-        throw new LineError(`invalid char '${/[^\d-]/.exec(word.value)?.[0] ?? '-'}' in expression`, false);
-      }
+      if (rest.startsWith('"')) throw new LineError(`invalid char '"' in expression`, false);
+      values.push(String(integerOf(word.value)));
+      rest = word.rest.trimStart();
+      continue;
     }
     if (kind === 'on-off' && word?.value !== 'on' && word?.value !== 'off') {
       throw new LineError("Expected 'on' or 'off'", false);
@@ -58,6 +66,21 @@ export function parseLine(
   }
   if (rest !== '') throw new LineError('extraneous characters at the end of line');
   return { flags, values };
+}
+
+/** Decimal, with 0x hexadecimal, with 0 octal; what fits into 64 bits only without a sign is negative. */
+function integerOf(text: string): bigint {
+  const [, sign, hex, octal, decimal] = /^([+-]?)(?:0x([\da-f]+)|0([0-7]+)|(\d+))$/i.exec(text) ?? [];
+  if (sign === undefined) {
+    const stray = /[^\d+-]|(?<=\d)[+-](?=.)/.exec(text)?.[0];
+    throw new LineError(
+      stray === undefined ? 'unexpected end of expression' : `invalid char '${stray}' in expression`,
+      false,
+    );
+  }
+  const size = BigInt(hex !== undefined ? `0x${hex}` : octal !== undefined ? `0o${octal}` : (decimal ?? 0));
+  if (size > UINT64_MAX) throw new LineError('number too large', false);
+  return BigInt.asIntN(64, sign === '-' ? -size : size);
 }
 
 /** A bare word, or a double-quoted one with escapes; undefined when there is none, or a bad one. */

@@ -7,6 +7,7 @@ import { messageOf } from '../base/errors.ts';
 import { CAPABILITY_NAMES, type CapabilityName } from '../migration/options/capabilities.ts';
 import type { AnnounceParameters } from '../migration/options/options.ts';
 import { MIGRATION_STATUSES } from '../migration/status.ts';
+import { incomingAddressOf } from '../migration/transport/address.ts';
 import type { VmControl } from '../migration/vm-control.ts';
 import type { HumanCommand, HumanContext } from './hmp-command.ts';
 import { DIRTY_HUMAN_COMMANDS, DIRTY_INFO_COMMANDS } from './hmp-dirty.ts';
@@ -19,7 +20,11 @@ import { versionText } from './replies.ts';
 /** `info` and what it can tell. */
 const INFO_COMMANDS: readonly HumanCommand[] = [
   ...DIRTY_INFO_COMMANDS,
-  { names: ['migrate'], summary: 'how the migration fares', run: ({ vm }) => migrateText(vm.queryMigrate()) },
+  {
+    names: ['migrate'],
+    summary: 'how the migration fares',
+    run: ({ vm }) => migrateText(vm.queryMigrate(), vm.globals),
+  },
   {
     names: ['migrate_capabilities'],
     summary: 'migration capabilities and whether they are on',
@@ -65,6 +70,13 @@ const COMMANDS: readonly HumanCommand[] = [
       return '';
     },
   },
+  {
+    names: ['client_migrate_info'],
+    arguments: ['string', 'string', 'int?', 'int?', 'string?'],
+    usage: 'protocol hostname [port] [tls-port] [cert-subject]',
+    summary: 'tell viewers of the screen where the machine goes; there are none',
+    run: (_, { values: [protocol] }) => failure(protocol === 'spice' ? ABSENCES.spice : ABSENCES.noSpice),
+  },
   action(['cont', 'c'], 'start or resume the guest', (vm) => vm.cont()),
   {
     names: ['help', '?'],
@@ -103,6 +115,7 @@ const COMMANDS: readonly HumanCommand[] = [
     usage: 'uri',
     summary: 'wait for an incoming migration at a URI; a failure does not end the process',
     async run({ vm }, { values: [uri = ''] }) {
+      incomingAddressOf({ uri }); // a URI that is none is told before anything else, as in QEMU
       await vm.migrateIncoming({ uri, 'exit-on-error': false });
       return '';
     },

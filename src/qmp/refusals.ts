@@ -11,4 +11,6 @@ export const POSTCOPY_REFUSALS = {
 export const ABSENCES = {
   wakeup: 'wake-up from suspend is not supported by this guest',
   colo: 'VM is not in COLO mode',
+  spice: 'SPICE is not in use',
+  noSpice: "Parameter 'protocol' expects 'spice'",
 } as const;

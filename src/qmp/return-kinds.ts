@@ -95,3 +95,15 @@ export const CURRENT_MACHINE_KIND = struct({ 'wakeup-suspend-support': required(
 
 /** query-memory-size-summary. */
 export const MEMORY_SIZE_KIND = struct({ 'base-memory': count, 'plugged-memory': maybe });
+
+/** blockdev-snapshot-delete-internal-sync. */
+export const SNAPSHOT_INFO_KIND = struct({
+  id: required(kinds.string),
+  name: required(kinds.string),
+  'vm-state-size': count,
+  'date-sec': count,
+  'date-nsec': count,
+  'vm-clock-sec': count,
+  'vm-clock-nsec': count,
+  icount: maybe,
+});

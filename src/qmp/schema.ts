@@ -28,6 +28,19 @@ const JSON_TYPES: Readonly<Record<string, string>> = {
   any: 'value',
 };
 
+/** What clients are told of a command, a word or a member besides its type, by its name. */
+const FEATURES: Readonly<Record<string, readonly string[]>> = {
+  'query-migrationthreads': ['deprecated'],
+  'zero-blocks': ['deprecated'],
+  values: ['deprecated'],
+  ...Object.fromEntries(
+    [
+      ...['x-colo', 'x-ignore-shared', 'x-checkpoint-delay', 'x-vcpu-dirty-limit-period', 'x-colo-lost-heartbeat'],
+      ...['x-debug-block-dirty-bitmap-sha256', 'compat-props'],
+    ].map((name) => [name, ['unstable']]),
+  ),
+};
+
 /** The list that the command returns. */
 export function qmpSchema(): object[] {
   const types = new SchemaTypes();
@@ -37,6 +50,7 @@ export function qmpSchema(): object[] {
     'arg-type': types.nameOf(args),
     'ret-type': returns === undefined ? EMPTY : types.nameOf(returns),
     ...(allowOob ? { 'allow-oob': true } : {}),
+    ...featuresOf(name),
   }));
   const events = Object.entries(EVENTS).map(([name, { data }]) => ({
     name,
@@ -44,6 +58,11 @@ export function qmpSchema(): object[] {
     'arg-type': data === undefined ? EMPTY : types.nameOf(data),
   }));
   return [...commands, ...events, ...types.entries()];
+}
+
+function featuresOf(name: string): { readonly features?: readonly string[] } {
+  const features = Object.hasOwn(FEATURES, name) ? FEATURES[name] : undefined;
+  return features === undefined ? {} : { features };
 }
 
 class SchemaTypes {
@@ -83,7 +102,8 @@ class SchemaTypes {
           type: this.nameOf(branch),
         }));
         const tag = { name: shape.tag, type: this.#enum(Object.keys(shape.branches)) };
-        return this.#add({ 'meta-type': 'object', members: [tag], tag: shape.tag, variants });
+        const members = [tag, ...this.#members(shape.common ?? {})];
+        return this.#add({ 'meta-type': 'object', members, tag: shape.tag, variants });
       }
       default:
         return shape satisfies never;
@@ -95,11 +115,12 @@ class SchemaTypes {
       name,
       type: this.nameOf(kind),
       ...(required ? {} : { default: null }),
+      ...featuresOf(name),
     }));
   }
 
   #enum(values: readonly string[]): string {
-    return this.#add({ 'meta-type': 'enum', members: values.map((name) => ({ name })), values });
+    return this.#add({ 'meta-type': 'enum', members: values.map((name) => ({ name, ...featuresOf(name) })), values });
   }
 
   #stringOrNull(): string {

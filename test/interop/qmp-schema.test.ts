@@ -14,6 +14,9 @@ const skipReason = whyNoQemu();
 const KNOWN: Readonly<Record<string, readonly string[]>> = {
   // Fewer kinds of objects, and the id is told with each.
   'object-add': ['arg.qom-type', 'arg.id', 'arg.@*'],
+  // No snapshots of disk images, by whichever monitor.
+  'human-monitor-command': ['features'],
+  'blockdev-snapshot': ['features'],
   // Fewer reasons to end.
   SHUTDOWN: ['arg.reason'],
   RESET: ['arg.reason'],
@@ -21,21 +24,21 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   'query-migrate': ['ret.postcopy-blocktime?', 'ret.postcopy-vcpu-blocktime?', 'ret.compression?', 'ret.x-switchover?'],
   // A name of a bitmap elsewhere is refused in the same words.
   'block-dirty-bitmap-merge': ['arg.bitmaps.[]'],
-  'x-debug-block-dirty-bitmap-sha256': ['ret'],
-  'add-fd': ['ret'],
-  // Results that are told as a list of anything, or as a text that is an enum there.
-  ...Object.fromEntries(
-    [
-      ...['query-qmp-schema', 'query-machines', 'query-cpus-fast', 'qom-list-types', 'query-memdev', 'query-block'],
-      ...['query-block-jobs', 'query-jobs', 'query-fdsets', 'query-iothreads', 'query-memory-devices', 'query-pci'],
-      ...['query-named-block-nodes', 'query-rx-filter', 'query-hotpluggable-cpus'],
-    ].map((name) => [name, ['ret.[]']]),
-  ),
-  'query-target': ['ret.arch'],
+  // Always empty, and told as a list of anything: their elements have some of their own kind within.
+  'query-block': ['ret.[]'],
+  'query-named-block-nodes': ['ret.[]'],
+  'query-pci': ['ret.[]'],
 };
 
 /** A type without names of types: text of a plain one, an object of its parts otherwise. */
 type Shape = string | { readonly [part: string]: Shape };
+
+interface Member {
+  readonly name?: string;
+  readonly type: string;
+  readonly default?: null;
+  readonly features?: readonly string[];
+}
 
 /** As query-qmp-schema tells it. */
 interface Entry {
@@ -45,7 +48,8 @@ interface Entry {
   readonly 'element-type'?: string;
   readonly 'arg-type'?: string;
   readonly 'ret-type'?: string;
-  readonly members?: readonly { readonly name?: string; readonly type: string; readonly default?: null }[];
+  readonly members?: readonly Member[];
+  readonly features?: readonly string[];
   readonly variants?: readonly { readonly case: string; readonly type: string }[];
 }
 
@@ -67,7 +71,12 @@ class Schema {
     const entry = this.#entries.get(name);
     if (entry === undefined) return undefined;
     const result = entry['ret-type'] === undefined ? {} : { ret: this.#type(entry['ret-type'], []) };
-    return { kind: entry['meta-type'], arg: this.#type(entry['arg-type'] ?? '', []), ...result };
+    return {
+      kind: `${entry['meta-type']}`,
+      features: `${entry.features}`,
+      arg: this.#type(entry['arg-type'] ?? '', []),
+      ...result,
+    };
   }
 
   #type(name: string, outer: readonly string[]): Shape {
@@ -81,7 +90,7 @@ class Schema {
         return `${entry['json-type']}`;
       case 'enum':
         return members
-          .map((member) => member.name)
+          .map((member) => [member.name, ...(member.features ?? [])].join(':'))
           .toSorted()
           .join(' ');
       case 'array':
@@ -92,7 +101,9 @@ class Schema {
         return Object.fromEntries([
           ...members.map((member): [string, Shape] => [
             `${member.name}${'default' in member ? '?' : ''}`,
-            this.#type(member.type, within),
+            member.features === undefined
+              ? this.#type(member.type, within)
+              : { type: this.#type(member.type, within), features: `${member.features}` },
           ]),
           ...variants.map((variant): [string, Shape] => [`@${variant.case}`, this.#type(variant.type, within)]),
         ]);

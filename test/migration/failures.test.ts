@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { seeded } from '../support/seeded.ts';
 import { type TempDir, tempDir } from '../support/temp.ts';
@@ -158,11 +158,24 @@ test.for([
   await expectNextSucceeds(source, dir);
 });
 
-test('yank: a destination that waits for its source fails', async () => {
+test('yank: a destination that waits for a connection goes on waiting', async () => {
   await using dir = await tempDir();
   await using destination = await WatchedVm.start({ incoming: `unix:${dir.file('m.sock')}` });
   expect(destination.vm.canYank()).toBe(true);
   destination.vm.yank();
+  await using source = await WatchedVm.start({ running: true });
+  await source.vm.migrate({ uri: `unix:${dir.file('m.sock')}` });
+  expect(await source.ended()).toBe('completed');
+  expect(await destination.ended()).toBe('completed');
+});
+
+test('yank: a destination whose source says nothing fails', async () => {
+  await using dir = await tempDir();
+  await using destination = await WatchedVm.start({ incoming: `unix:${dir.file('m.sock')}` });
+  const source = connect(dir.file('m.sock'));
+  expect(await destination.event(['M:active'])).toBe('M:active');
+  destination.vm.yank();
   expect(await destination.ended()).toBe('failed');
   expect(destination.vm.canYank()).toBe(false);
+  source.destroy();
 });

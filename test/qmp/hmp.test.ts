@@ -55,6 +55,11 @@ describe('lines as QEMU answers them', () => {
     ['migrate', 'migrate: string expected\r\nTry "help migrate" for more information\r\n'],
     ['migrate -d', 'migrate: string expected\r\nTry "help migrate" for more information\r\n'],
     ['migrate -x tcp:1', 'migrate: unsupported option -x\r\nTry "help migrate" for more information\r\n'],
+    ['migrate -d -d foo', 'migrate: unsupported option -d\r\nTry "help migrate" for more information\r\n'],
+    ['migrate -r -d', 'Error: unknown migration protocol: -d\r\n'],
+    ['migrate_incoming foo', 'Error: unknown migration protocol: foo\r\n'],
+    ['set_vcpu_dirty_limit -0x5', 'Error: invalid dirty page limit -5\r\n'],
+    ['calc_dirty_rate 18446744073709551616', 'number too large\r\nTry "help calc_dirty_rate" for more information\r\n'],
     ['migrate -d "exec:cat', 'migrate: string expected\r\nTry "help migrate" for more information\r\n'],
     [
       'migrate -d tcp:a:1 b',
@@ -181,6 +186,39 @@ describe('info', () => {
       'pages-per-second: 35692',
       'precopy ram: 11753 kbytes',
       'downtime ram: 11742 kbytes',
+    ]);
+  });
+
+  test('migrate shows what the command line has set', async () => {
+    const vm = new RecordingVm();
+    vm.globals = { ...vm.globals, 'store-global-state': false, 'only-migratable': true, 'x-clear-bitmap-shift': 10 };
+    expect(await lines('migrate', vm)).toEqual([
+      'globals:',
+      'store-global-state: off',
+      'only-migratable: on',
+      'send-configuration: on',
+      'send-section-footer: on',
+      'send-switchover-start: on',
+      'clear-bitmap-shift: 10',
+    ]);
+  });
+
+  test('migrate shows the cache of xbzrle behind the RAM', async () => {
+    const vm = new RecordingVm();
+    const cache = { pages: 7, 'cache-miss': 1, 'cache-miss-rate': 0.125, 'encoding-rate': 3.5, overflow: 2 };
+    vm.migrationInfo = {
+      status: 'active',
+      ram: RAM,
+      'xbzrle-cache': { 'cache-size': 1n << 26n, bytes: 2047, ...cache },
+    };
+    expect((await lines('migrate', vm)).slice(-7)).toEqual([
+      'cache size: 67108864 bytes',
+      'xbzrle transferred: 1 kbytes',
+      'xbzrle pages: 7 pages',
+      'xbzrle cache miss: 1 pages',
+      'xbzrle cache miss rate: 0.13',
+      'xbzrle encoding rate: 3.50',
+      'xbzrle overflow: 2',
     ]);
   });
 

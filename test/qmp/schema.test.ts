@@ -51,6 +51,26 @@ describe('query-qmp-schema', () => {
     expect(oob.sort()).toEqual(['migrate-pause', 'migrate-recover', 'query-yank', 'yank']);
   });
 
+  test('marks what is deprecated and what is unstable, as QEMU does', () => {
+    const marked = (members: readonly { readonly name?: string; readonly features?: readonly string[] }[]) =>
+      members.flatMap(({ name, features }) => (features === undefined ? [] : [`${name}: ${features}`]));
+    expect(marked(SCHEMA.filter((candidate) => candidate['meta-type'] === 'command'))).toEqual([
+      'query-migrationthreads: deprecated',
+      'x-colo-lost-heartbeat: unstable',
+      'x-debug-block-dirty-bitmap-sha256: unstable',
+    ]);
+    expect(marked(entry(entry('migrate-set-parameters')['arg-type']).members ?? [])).toEqual([
+      'x-checkpoint-delay: unstable',
+      'x-vcpu-dirty-limit-period: unstable',
+    ]);
+    const capability = SCHEMA.find(({ values }) => values?.includes('zero-blocks'));
+    expect(marked(capability?.members ?? [])).toEqual([
+      'zero-blocks: deprecated',
+      'x-colo: unstable',
+      'x-ignore-shared: unstable',
+    ]);
+  });
+
   test('describes optional members, lists, choices, unions and alternates', () => {
     const migrate = entry(entry('migrate')['arg-type']);
     expect(migrate.members).toContainEqual({ name: 'uri', type: 'str', default: null });

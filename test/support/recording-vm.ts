@@ -11,12 +11,14 @@ import { DirtyRateMeter } from '../../src/migration/dirty-rate.ts';
 import { ObjectRegistry } from '../../src/migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../src/migration/options/capabilities.ts';
 import { MigrationOptions } from '../../src/migration/options/options.ts';
+import { INITIAL_PROPERTIES } from '../../src/migration/options/properties.ts';
 import { SelfAnnouncer } from '../../src/migration/self-announce.ts';
 import type { MigrationStatus } from '../../src/migration/status.ts';
 import { VcpuLimits } from '../../src/migration/vcpu-limits.ts';
 import type {
   IncomingArguments,
   MigrateArguments,
+  MigrationGlobals,
   MigrationInfo,
   MigrationThread,
   VmControl,
@@ -33,6 +35,7 @@ export class RecordingVm implements VmControl {
   readonly machineType = 'none';
   readonly ramBytes: number;
   readonly objects = new ObjectRegistry();
+  globals: MigrationGlobals = { ...INITIAL_PROPERTIES, 'only-migratable': false };
   readonly vcpuLimits = new VcpuLimits({
     vcpus: { count: 0, isRunning: () => false, limit: () => undefined, work: () => [] },
     ringPages: undefined,

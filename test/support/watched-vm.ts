@@ -26,6 +26,7 @@ export interface WatchedVmOptions {
   readonly log?: Logger;
   /** Without `-S`. */
   readonly running?: boolean;
+  readonly onlyMigratable?: boolean;
   /** Waits here for a migration, with exit-on-error off. */
   readonly incoming?: string;
   readonly capabilities?: readonly string[];
@@ -72,6 +73,7 @@ export class WatchedVm implements AsyncDisposable {
       machineType,
       ramBytes,
       startPaused: !running,
+      onlyMigratable: options.onlyMigratable ?? false,
       guests: guest === undefined ? [] : [parseGuestOption(guest)],
       devices: options.devices ?? [],
       ...(options.resourceBytes === undefined ? {} : { resourceBytes: options.resourceBytes }),

@@ -68,6 +68,7 @@ async function runMachine(options: VmOptions): Promise<number> {
     ramBytes: options.ramBytes,
     suppressDescription: options.suppressDescription,
     startPaused: options.startPaused || held,
+    onlyMigratable: options.onlyMigratable,
     loaders: options.loaders,
     devices: await deviceConfigs(options.devices),
     guests: options.guests.map((text) => parseGuestOption(text)),

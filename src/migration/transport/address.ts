@@ -54,26 +54,45 @@ export function parseUri(uri: string): Address {
   }
 }
 
-/** The address of `migrate`'s or `migrate-incoming`'s arguments: exactly one of uri and a non-empty channel list. */
-export function addressOf(args: {
-  uri?: string | undefined;
-  channels?: readonly MigrationChannel[] | undefined;
-}): Address {
+/** Arguments of migrate and migrate-incoming that say where. */
+interface Place {
+  readonly uri?: string | undefined;
+  readonly channels?: readonly MigrationChannel[] | undefined;
+}
+
+/** The address of `migrate`'s arguments: exactly one of uri and a non-empty list. A channel `cpr` is for a mode that is refused. */
+export function addressOf(args: Place): Address {
+  for (const type of ['main', 'cpr'] as const) {
+    const count = args.channels?.filter((channel) => channel['channel-type'] === type).length ?? 0;
+    if (count > 1 && args.uri === undefined) throw refuse(`Channel list has more than one ${type} entry`);
+  }
+  return onlyAddress(args);
+}
+
+/** The same for `migrate-incoming`, whose list has one channel. */
+export function incomingAddressOf(args: Place): Address {
+  const { uri, channels = [] } = args;
+  const isMain = channels.length === 1 && channels[0]?.['channel-type'] === 'main';
+  if (uri === undefined && channels.length > 0 && !isMain) {
+    throw refuse("Channel list must have only one entry, for type 'main'");
+  }
+  return onlyAddress(args);
+}
+
+function onlyAddress(args: Place): Address {
   const { uri } = args;
   const channels = args.channels ?? [];
   if ((uri === undefined) === (channels.length === 0)) {
-    const text = "need either 'uri' or 'channels' argument"; // QEMU's words, for neither and for both
-    throw new HarnessError('qmp/generic', { text });
+    throw refuse("need either 'uri' or 'channels' argument"); // QEMU's words, for neither and for both
   }
   if (uri !== undefined) return parseUri(uri);
-  const mains = channels.filter((channel) => channel['channel-type'] === 'main');
-  if (mains.length > 1) throw new HarnessError('qmp/generic', { text: 'Channel list has more than one main entry' });
-  const [main] = mains;
-  if (main === undefined) throw new HarnessError('qmp/generic', { text: 'Channel list has no main entry' });
-  if (channels.length > 1) {
-    throw new HarnessError('qmp/generic', { text: 'This build has no data path for a cpr channel' });
-  }
+  const main = channels.find((channel) => channel['channel-type'] === 'main');
+  if (main === undefined) throw refuse('Channel list has no main entry');
   return fromChannel(main.addr);
+}
+
+function refuse(text: string): HarnessError {
+  return new HarnessError('qmp/generic', { text });
 }
 
 function fromChannel(addr: MigrationAddress): Address {

@@ -14,6 +14,11 @@ export const COMMANDS: readonly Input[] = [
   ...['stop', 'system_reset', 'query-status', 'system_reset', 'cont', 'query-status'],
 ].map((command): Input => [command]);
 
+const nobody = (type: string) => ({
+  'channel-type': type,
+  addr: { transport: 'socket', type: 'unix', path: '{dir}/nobody' },
+});
+
 /** Commands with arguments. */
 export const ARGUMENTS: readonly Input[] = [
   ['migrate', { uri: 1 }],
@@ -31,6 +36,11 @@ export const ARGUMENTS: readonly Input[] = [
   ['migrate', { channels: [{ 'channel-type': 'main' }] }],
   ['migrate', { channels: [{ 'channel-type': 'main', addr: { transport: 'exec', args: ['a'] }, z: 1 }] }],
   ['migrate', { uri: 'x', channels: [{ 'channel-type': 'main', addr: { transport: 'exec', args: ['a'] } }] }],
+  ...[
+    ['main', 'main'],
+    ['main', 'cpr', 'cpr'],
+    ['cpr', 'main', 'cpr'],
+  ].map((types): Input => ['migrate', { channels: types.map(nobody) }]),
   migrateTo(7),
   migrateTo({}),
   migrateTo({ transport: 'x' }),

@@ -149,6 +149,7 @@ const HUMAN_ROWS = paragraph(
   [human('object_add'), value(containing('object_add: string expected')), notThere('object_add')],
   [human('savevm x'), value(containing('no block device')), notThere('savevm')],
   [human('nmi'), value('Error: machine does not provide NMIs\r\n'), notThere('nmi')],
+  [human('cancel_vcpu_dirty_limit 1+1'), value(containing('Please use')), value(containing("invalid char '+'"))],
 );
 
 const RAM = { 'qom-type': 'memory-backend-ram', size: 4096 };
@@ -302,6 +303,18 @@ const INCOMING_ROWS = [
   ),
 ];
 
+const CPR = '**A destination has no channel `cpr`.**';
+const CPR_ROW = inSession(
+  'asked to wait on a channel of another kind',
+  paragraph(CPR, [
+    [
+      'migrate-incoming',
+      { channels: [{ 'channel-type': 'cpr', addr: { transport: 'socket', type: 'unix', path: '{dir}/nobody' } }] },
+    ],
+    done,
+    error("Channel list must have only one entry, for type 'main'"),
+  ]),
+);
 const WHAT_ENDS = '**What ends QEMU 10.0.2 is refused here**';
 const TRANSPORTS = '`vsock:` and `rdma:` are refused';
 const SOURCE_ROWS = [
@@ -406,5 +419,5 @@ const SOURCE_ROWS = [
 /** See the header. */
 export const DIFFERENCES: readonly Difference[] = [
   ...[...JSON_ROWS, ...OPTION_ROWS, ...HUMAN_ROWS, ...OBJECT_ROWS],
-  ...[...MACHINE_ROWS, ...INCOMING_ROWS, ...SOURCE_ROWS],
+  ...[...MACHINE_ROWS, ...INCOMING_ROWS, ...CPR_ROW, ...SOURCE_ROWS],
 ];

@@ -10,6 +10,7 @@ export const HUMAN: readonly Input[] = [
   ...['migrate -d "exec:cat', 'migrate -d tcp:a:1 b', 'migrate "foo\\"a\\n"', 'migrate "foo\\q"', "migrate 'foo bar'"],
   ...['migrate -d foo:bar', 'migrate foo', 'migrate -d -r exec:false', 'migrate -dr exec:false', 'migrate_cancel'],
   ...['migrate_cancel x', 'migrate_continue', 'migrate_continue foo', 'migrate_pause', 'migrate_recover x'],
+  ...['migrate -d -d foo', 'migrate -r -d foo', 'migrate -r -d', 'migrate_incoming foo', 'migrate_incoming tcp:'],
   ...['migrate_incoming', 'migrate_start_postcopy', 'migrate_set_capability', 'migrate_set_capability foo on'],
   ...['migrate_set_capability events', 'migrate_set_capability events maybe', 'migrate_set_capability events on'],
   ...['migrate_set_capability postcopy-preempt on', 'migrate_set_parameter', 'migrate_set_parameter foo 1'],
@@ -42,7 +43,15 @@ export const HUMAN: readonly Input[] = [
     'object_add',
     'savevm x',
     'nmi',
+    'cancel_vcpu_dirty_limit 1+1',
   ],
+  ...[
+    'client_migrate_info',
+    'client_migrate_info spice',
+    'client_migrate_info spice h',
+    'client_migrate_info x h 1 2 s',
+  ],
+  ...['client_migrate_info spice h x', 'client_migrate_info spice h 1 2 s t'],
   ...['x_colo_lost_heartbeat', 'x_colo_lost_heartbeat x', 'system_wakeup', 'migrate_set_capability zero-blocks on'],
   ...['migrate_set_capability zero-blocks off', 'migrate file:/nonexistent/a', 'migrate_continue none', 'migrate -b x'],
   ...[

@@ -63,6 +63,25 @@ export const AROUND: readonly Input[] = [
   ),
   ...[{}, { 'fdset-id': -1 }, { 'fdset-id': 1, fd: -1 }].map((args): Input => ['remove-fd', args]),
   ...['', '/machine', '/machine/x', 1].map((id): Input => ['device_del', { id }]),
+  ...['client_migrate_info', 'blockdev-snapshot', 'blockdev-snapshot-sync', 'blockdev-snapshot-internal-sync'].map(
+    (command): Input => [command],
+  ),
+  ...[{ protocol: 'spice' }, { protocol: 'spice', port: 1 }, { protocol: 'vnc' }, { protocol: 'spice', port: 'x' }].map(
+    (args): Input => ['client_migrate_info', { hostname: 'h', ...args }],
+  ),
+  ['blockdev-snapshot', { node: 'a', overlay: 'b' }],
+  ...[
+    {},
+    { device: 'a' },
+    { 'node-name': 'n' },
+    { device: 'a', 'node-name': 'n', mode: 'existing' },
+    { mode: 'x' },
+  ].map((args): Input => ['blockdev-snapshot-sync', { 'snapshot-file': 'b', ...args }]),
+  ['blockdev-snapshot-internal-sync', { device: 'a', name: '' }],
+  ...[{}, { device: 'a' }, { device: 'a', id: 'i', name: 'n' }].map(
+    (args): Input => ['blockdev-snapshot-delete-internal-sync', args],
+  ),
+  ...[{}, { enable: true }, { enable: false }, { enable: 1 }].map((args): Input => ['xen-set-global-dirty-log', args]),
   ['snapshot-save', {}],
   ['snapshot-delete', { 'job-id': '1', tag: 't', devices: ['v'] }],
   ['snapshot-save', { 'job-id': 'a b', tag: 't', vmstate: 'v', devices: [] }],
@@ -112,6 +131,9 @@ export const DIRTY: readonly Input[] = [
   ['cancel-vcpu-dirty-limit', { 'cpu-index': 7 }],
   ['query-vcpu-dirty-limit'],
   ...['set_vcpu_dirty_limit 5', 'set_vcpu_dirty_limit', 'set_vcpu_dirty_limit x', 'cancel_vcpu_dirty_limit'].map(human),
+  ...['0x10', '+010', '-5', '"5"', '18446744073709551615', '18446744073709551616', '0x', '1-'].map((rate) =>
+    human(`set_vcpu_dirty_limit ${rate}`),
+  ),
   ...['cancel_vcpu_dirty_limit 3', 'info vcpu_dirty_limit', 'announce_self', 'announce_self a,b id'].map(human),
   ['migrate-set-capabilities', { capabilities: [{ capability: 'dirty-limit', state: true }] }],
   ['announce-self', { initial: -1, max: 550, rounds: 5000, step: -5 }],

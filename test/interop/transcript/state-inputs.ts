@@ -13,11 +13,14 @@ const RUN: readonly Input[] = ['stop', 'query-status', 'stop', 'cont', 'query-st
   .concat('query-status', 'system_reset', 'query-status', 'cont', 'query-status')
   .map((command): Input => [command]);
 const parameters = (values: object): Input => ['migrate-set-parameters', values];
+const global = (text: string) => ['-global', `migration.${text}`];
 const until = (...statuses: readonly string[]): Input => ({ until: statuses });
 const INTO_NOTHING = 'exec:cat>/dev/null';
 const CANONICAL = 'x-use-canonical-path-for-ramblock-id';
 const NOWHERE = 'unix:{dir}/nobody';
 const unixAddress = (more: object) => ({ transport: 'socket', type: 'unix', ...more });
+
+const channel = (type: string) => ({ 'channel-type': type, addr: unixAddress({ path: '{dir}/nobody' }) });
 
 /** A machine with more RAM than a pipe holds, which nobody reads. */
 const STAYS_ACTIVE: readonly Input[] = [
@@ -39,6 +42,20 @@ export const SESSIONS = {
     args: ['-name', 'vm é', '-uuid', '00112233-4455-6677-8899-aabbccddeeff'],
     inputs: [['query-name'], ['query-uuid'], human('info name'), human('info uuid')],
   },
+  'with other globals': {
+    running: true,
+    args: [
+      ...['store-global-state=off', 'send-configuration=off', 'send-section-footer=off'].flatMap(global),
+      ...['send-switchover-start=off', 'x-clear-bitmap-shift=10'].flatMap(global),
+      '-only-migratable',
+    ],
+    inputs: [human('info migrate')],
+  },
+  'that sends deltas': {
+    running: true,
+    args: global('x-xbzrle=on'),
+    inputs: [migrate(INTO_NOTHING), until('completed'), human('info migrate')],
+  },
   'waiting for an address': {
     incoming: 'defer',
     running: true,
@@ -50,6 +67,10 @@ export const SESSIONS = {
       ...['foo', '', 'tcp:', 'tcp:x', 'unix:', 'fd:', 'vsock:', 'vsock:1', 'defer'].map(incoming),
       ['migrate-incoming', {}],
       ['migrate-incoming', { channels: [] }],
+      ...[
+        ['main', 'main'],
+        ['main', 'cpr'],
+      ].map((types): Input => ['migrate-incoming', { channels: types.map((type) => channel(type)) }]),
       switchCapabilities(['multifd', true]),
       ...['exec:cat', 'fd:3', 'file:{dir}/x'].map(incoming),
       switchCapabilities(['mapped-ram', true]),
@@ -165,6 +186,9 @@ export const SESSIONS = {
       ['query-migrate'],
       migrateTo({ transport: 'socket', type: 'fd', str: 'abc' }),
       ['query-migrate'],
+      ['migrate', { channels: [channel('cpr'), channel('main')] }],
+      until('failed'),
+      ['query-migrate'],
       migrateTo(unixAddress({ path: 'nobody-{tag}', abstract: true })),
       until('failed'),
       ['query-migrate'],
@@ -260,6 +284,11 @@ export const SESSIONS = {
   'asked for a channel of another kind': {
     running: true,
     inputs: [['migrate', { channels: [{ 'channel-type': 'cpr', addr: { transport: 'exec', args: ['a'] } }] }]],
+  },
+  'asked to wait on a channel of another kind': {
+    incoming: 'defer',
+    running: true,
+    inputs: [['migrate-incoming', { channels: [channel('cpr')] }]],
   },
   'asked for a command that is none': { running: true, inputs: [migrateTo({ transport: 'exec', args: [] })] },
   'asked for RDMA without an address': { running: true, inputs: [migrate('rdma:')] },

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { isHarnessError } from '../../../src/base/errors.ts';
-import { addressOf, parseUri } from '../../../src/migration/transport/address.ts';
+import { addressOf, incomingAddressOf, parseUri } from '../../../src/migration/transport/address.ts';
 import { familyOf, parseTcp, portNumber } from '../../../src/migration/transport/tcp-address.ts';
 import { isBidirectional } from '../../../src/migration/transport/transport.ts';
 import type { MigrationAddress, MigrationChannel } from '../../../src/migration/vm-control.ts';
@@ -128,16 +128,31 @@ describe('arguments of migrate', () => {
     expect(addressOf({ uri: 'unix:/m', channels: [] })).toEqual(parseUri('unix:/m'));
   });
 
+  const cpr = { ...unix, 'channel-type': 'cpr' } as const;
   const either = "need either 'uri' or 'channels' argument";
   test.for([
     ['neither', {}, either],
     ['an empty list', { channels: [] }, either],
     ['both', { uri: 'unix:/m', channels: [unix] }, either],
     ['two main channels', { channels: [unix, unix] }, 'Channel list has more than one main entry'],
-    ['no main channel', { channels: [{ ...unix, 'channel-type': 'cpr' }] }, 'Channel list has no main entry'],
-    ['a cpr channel', { channels: [unix, { ...unix, 'channel-type': 'cpr' }] }, 'no data path for a cpr channel'],
+    ['no main channel', { channels: [cpr] }, 'Channel list has no main entry'],
+    ['two cpr channels', { channels: [unix, cpr, cpr] }, 'Channel list has more than one cpr entry'],
   ] as const)('refused: %s', ([, args, text]) => {
-    expect(codeAndText(() => addressOf(args)).text).toContain(text);
+    expect(codeAndText(() => addressOf(args)).text).toBe(text);
+  });
+
+  test('a channel for a mode that is off is left alone', () => {
+    expect(addressOf({ channels: [cpr, unix] })).toEqual(addressOf({ channels: [unix] }));
+  });
+
+  test.for([[[unix, unix]], [[unix, cpr]], [[cpr]]] as const)('refused by a destination: channels %#', ([channels]) => {
+    const text = "Channel list must have only one entry, for type 'main'";
+    expect(codeAndText(() => incomingAddressOf({ channels })).text).toBe(text);
+  });
+
+  test('a destination has one channel or one URI', () => {
+    expect(incomingAddressOf({ channels: [unix] })).toEqual(addressOf({ channels: [unix] }));
+    expect(codeAndText(() => incomingAddressOf({ uri: 'unix:/m', channels: [unix, unix] })).text).toBe(either);
   });
 
   test('refused: an empty command', () => {

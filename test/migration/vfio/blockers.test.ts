@@ -1,7 +1,7 @@
 /** Machines that must not migrate say so before anything begins; VFIO devices tell their states (spec/vfio.md §2.5). */
 
 import { describe, expect, test } from 'vitest';
-import { blockersOf } from '../../../src/migration/blockers.ts';
+import { blockersOf, toleratedBlockers } from '../../../src/migration/blockers.ts';
 import { Vm } from '../../../src/migration/vm.ts';
 import { machinePair } from '../../support/machine-pair.ts';
 import { expectGuestGoesOn, GUEST, migrated, vfioConfig, vfioConfigs } from '../../support/vfio-pair.ts';
@@ -41,6 +41,24 @@ describe('migrate is refused, and the guest never notices,', () => {
       refusal:
         "State blocked by non-migratable device '0000:00:03.0/ivshmem': its field pipe is a file descriptor, which no transport here carries",
     });
+  });
+});
+
+describe('with -only-migratable', () => {
+  test('a device that blocks keeps the machine from starting', async () => {
+    const device = await vfioConfig('d0', 'mlx5-like', { state: '64KiB', 'enable-migration': 'off' });
+    const start = WatchedVm.start({ machineType: 'harness', onlyMigratable: true, guest: GUEST, devices: [device] });
+    await expect(start).rejects.toThrow(
+      "disallowing migration blocker (--only-migratable) for: VFIO device 'd0' must not migrate: enable-migration is off",
+    );
+  });
+
+  test('a device whose state cannot be sent is named', () => {
+    const device = { id: 'shm', idstr: 'shm', descriptorField: 'pipe' };
+    expect(() => toleratedBlockers([device], { onlyMigratable: true })).toThrow(
+      'Device shm is not migratable, but --only-migratable was specified',
+    );
+    expect(toleratedBlockers([], { onlyMigratable: true })).toEqual([]);
   });
 });
 

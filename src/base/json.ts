@@ -59,6 +59,22 @@ function seventeenDigits(value: number): string {
   return `${short(mantissa)}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
 }
 
+/**
+ * The same text over several lines, as a monitor of QEMU with `pretty=on` prints it: four blanks a level, and a line break in
+ * what is empty too.
+ */
+export function stringifyIndented(value: JsonPrintable, indent = ''): string {
+  if (typeof value !== 'object' || value === null) return stringify(value);
+  const inner = `${indent}    `;
+  const members = Array.isArray(value)
+    ? value.map((item) => stringifyIndented(item, inner))
+    : Object.entries(value).flatMap(([key, member]) =>
+        member === undefined ? [] : [`${quote(key)}: ${stringifyIndented(member, inner)}`],
+      );
+  const [open, close] = Array.isArray(value) ? '[]' : '{}';
+  return `${open}\n${members.map((member) => inner + member).join(',\n')}${members.length === 0 ? '' : '\n'}${indent}${close}`;
+}
+
 function container(value: object): string {
   if (Array.isArray(value)) return `[${value.map(stringify).join(', ')}]`;
   const members = Object.entries(value).filter(([, member]) => member !== undefined);

@@ -30,7 +30,7 @@ export interface VmDraft {
   readonly loaders: { file: string; address: number }[];
   readonly devices: DeviceOption[];
   readonly globals: { name: string; value: string }[];
-  readonly qmp: string[];
+  readonly qmp: { readonly text: string; readonly pretty: boolean }[];
   readonly chardevs: string[];
   readonly mons: string[];
 }
@@ -110,7 +110,13 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
     names: ['qmp'],
     argument: 'CHARDEV',
     help: 'a QMP monitor: unix:PATH,server=on,wait=off · tcp:HOST:PORT,server=on,wait=off · stdio',
-    apply: (draft, value) => void draft.qmp.push(value),
+    apply: (draft, text) => void draft.qmp.push({ text, pretty: false }),
+  },
+  {
+    names: ['qmp-pretty'],
+    argument: 'CHARDEV',
+    help: 'as -qmp, with messages of several lines',
+    apply: (draft, text) => void draft.qmp.push({ text, pretty: true }),
   },
   {
     names: ['chardev'],
@@ -120,7 +126,7 @@ export const VM_OPTIONS: readonly VmOptionRow[] = [
   },
   {
     names: ['mon'],
-    argument: 'chardev=ID,mode=control',
+    argument: 'chardev=ID,mode=control[,pretty=on]',
     help: 'a QMP monitor on a -chardev',
     apply: (draft, value) => void draft.mons.push(value),
   },

@@ -6,6 +6,7 @@
 import { HarnessError } from '../base/errors.ts';
 import { parseSize } from '../base/units.ts';
 import { MEMORY_BACKEND_TYPES } from '../migration/objects/memory-backend.ts';
+import type { MonitorOptions } from '../qmp/monitor-options.ts';
 import { type KeyValues, parseOnOff } from './key-value-list.ts';
 import { type DeviceOption, VM_OPTIONS, type VmDraft, type VmOptionRow } from './vm-option-table.ts';
 
@@ -43,7 +44,7 @@ export interface VmOptions {
   readonly loaders: readonly { readonly file: string; readonly address: number }[];
   readonly devices: readonly DeviceOption[];
   readonly globals: readonly { readonly name: string; readonly value: string }[];
-  readonly qmp: readonly string[];
+  readonly qmp: MonitorOptions['qmp'];
   readonly chardevs: readonly string[];
   readonly mons: readonly string[];
 }

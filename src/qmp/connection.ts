@@ -20,6 +20,8 @@ export interface ConnectionConfig {
   readonly warn: (text: string) => void;
   /** For yank. */
   readonly monitors: YankableMonitors;
+  /** Messages of several lines. */
+  readonly pretty?: boolean;
 }
 
 /** The two directions; for a socket both are the same object. */

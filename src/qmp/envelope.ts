@@ -1,7 +1,7 @@
 /** The object around a QMP command: `{"execute": …, "arguments": …, "id": …}` and its mistakes (spec/control.md §5.1). */
 
 import { HarnessError, messageOf, qmpClassOf } from '../base/errors.ts';
-import { type JsonPrintable, type JsonValue, stringify } from '../base/json.ts';
+import { type JsonPrintable, type JsonValue, stringify, stringifyIndented } from '../base/json.ts';
 import type { VmEvent } from '../migration/vm-control.ts';
 
 type JsonObject = { readonly [key: string]: JsonValue };
@@ -28,26 +28,27 @@ export function readEnvelope(value: JsonValue, oobEnabled: boolean): Envelope {
   };
 }
 
-/** The line of a successful reply. */
-export function returnLine(result: JsonPrintable, id: JsonValue | undefined): string {
-  return line({ return: result, ...withId(id) });
+/** The message of a successful reply. */
+export function returnMessage(result: JsonPrintable, id: JsonValue | undefined): object {
+  return { return: result, ...withId(id) };
 }
 
-/** The line of a failed command, with the error's QMP class. */
-export function errorLine(error: unknown, id: JsonValue | undefined): string {
-  return line({ ...withId(id), error: { class: qmpClassOf(error), desc: messageOf(error) } });
+/** The message of a failed command, with the error's QMP class. */
+export function errorMessage(error: unknown, id: JsonValue | undefined): object {
+  return { ...withId(id), error: { class: qmpClassOf(error), desc: messageOf(error) } };
 }
 
-/** The line of an event at `nowMs`, milliseconds since the epoch with fractions. */
-export function eventLine(event: VmEvent, nowMs: number): string {
+/** The message of an event at `nowMs`, milliseconds since the epoch with fractions. */
+export function eventMessage(event: VmEvent, nowMs: number): object {
   const seconds = Math.floor(nowMs / 1000);
   const timestamp = { seconds, microseconds: Math.floor((nowMs - seconds * 1000) * 1000) };
-  return line({ timestamp, event: event.name, data: event.data });
+  return { timestamp, event: event.name, data: event.data };
 }
 
-/** Any message: one line of ASCII that ends in CR LF. */
-export function line(message: object): string {
-  return `${stringify(message)}\r\n`;
+/** Any message as it is sent: one line of ASCII that ends in CR LF, or with `pretty` several. */
+export function printed(message: object, pretty: boolean): string {
+  const text = pretty ? stringifyIndented(message).replaceAll('\n', '\r\n') : stringify(message);
+  return `${text}\r\n`;
 }
 
 function findMistake(value: JsonObject, oobEnabled: boolean): string | undefined {

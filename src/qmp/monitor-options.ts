@@ -9,16 +9,18 @@ import { splitParts } from '../base/option-text.ts';
 /** A socket address: a path, or a host (empty for all interfaces) and a port. */
 export type SocketEndpoint = { readonly path: string } | { readonly host: string; readonly port: number };
 
-/** One monitor to open. */
-export type MonitorConfig =
+/** One monitor to open; `pretty`: it prints messages of several lines. */
+export type MonitorConfig = { readonly pretty?: true } & (
   | { readonly kind: 'stdio' }
   | { readonly kind: 'client'; readonly endpoint: SocketEndpoint; readonly id: string }
   /** `wait`: the start goes on when the first client is there. */
-  | { readonly kind: 'server'; readonly endpoint: SocketEndpoint; readonly wait: boolean; readonly id: string };
+  | { readonly kind: 'server'; readonly endpoint: SocketEndpoint; readonly wait: boolean; readonly id: string }
+);
 
-/** The arguments of each of the three options, in the order given. */
+/** The arguments of each of the options, in the order given. */
 export interface MonitorOptions {
-  readonly qmp: readonly string[];
+  /** Of `-qmp` and `-qmp-pretty`. */
+  readonly qmp: readonly { readonly text: string; readonly pretty: boolean }[];
   readonly chardevs: readonly string[];
   readonly mons: readonly string[];
 }
@@ -33,7 +35,9 @@ const SOCKET_KEYS = 'server, wait, nodelay';
 
 /** The monitors of a command line. Throws `option/bad-value` naming the option and the key. */
 export function parseMonitors(options: MonitorOptions): MonitorConfig[] {
-  const monitors = options.qmp.map((text, index) => parseQmp(text, `compat_monitor${index}`)); // QEMU's names
+  const monitors = options.qmp.map(
+    ({ text, pretty }, index) => inForm(parseQmp(text, `compat_monitor${index}`), pretty), // QEMU's names
+  );
   const chardevs = new Map<string, MonitorConfig>();
   for (const text of options.chardevs) {
     const { id, monitor } = parseChardev(text);
@@ -41,12 +45,12 @@ export function parseMonitors(options: MonitorOptions): MonitorConfig[] {
     chardevs.set(id, monitor);
   }
   for (const text of options.mons) {
-    const id = parseMon(text);
+    const { chardev: id, pretty } = parseMon(text);
     const monitor = chardevs.get(id);
     if (monitor === undefined)
       throw bad(`-mon ${text}`, 'the id of a -chardev that has no monitor yet', `chardev=${id}`);
     chardevs.delete(id);
-    monitors.push(monitor);
+    monitors.push(inForm(monitor, pretty));
   }
   for (const id of chardevs.keys()) throw bad('-chardev', 'a -mon that uses it', `id=${id} without one`);
   if (monitors.filter(({ kind }) => kind === 'stdio').length > 1) {
@@ -109,7 +113,7 @@ function chardevEndpoint(parts: Parts): SocketEndpoint {
   return { host: host ?? '', port: Number(port) };
 }
 
-function parseMon(text: string): string {
+function parseMon(text: string): { readonly chardev: string; readonly pretty: boolean } {
   const option = `-mon ${text}`;
   const [first = '', ...rest] = splitParts(text);
   const parts = toParts(option, [first.includes('=') ? first : `chardev=${first}`, ...rest]);
@@ -117,9 +121,13 @@ function parseMon(text: string): string {
   if (chardev === undefined || chardev === '') throw bad(option, 'chardev=ID', 'none');
   const mode = take(parts, 'mode');
   if (mode !== 'control') throw bad(option, 'mode=control', mode === undefined ? 'no mode' : `mode=${mode}`);
-  if (takeOnOff(parts, 'pretty') === true) throw bad(option, 'pretty=off', 'pretty=on');
+  const pretty = takeOnOff(parts, 'pretty') ?? false;
   refuseRest(parts, 'chardev, mode, pretty');
-  return chardev;
+  return { chardev, pretty };
+}
+
+function inForm(monitor: MonitorConfig, pretty: boolean): MonitorConfig {
+  return pretty ? { ...monitor, pretty } : monitor;
 }
 
 function socketMonitor(socket: { endpoint: SocketEndpoint; id: string }, parts: Parts): MonitorConfig {

@@ -20,7 +20,7 @@ export interface QmpServerConfig extends Pick<ConnectionConfig, 'vm' | 'packageV
   readonly signal?: AbortSignal;
 }
 
-type MonitorSocket = Omit<Exclude<MonitorConfig, { readonly kind: 'stdio' }>, 'kind' | 'wait'>;
+type MonitorSocket = Pick<Exclude<MonitorConfig, { readonly kind: 'stdio' }>, 'endpoint' | 'id'>;
 
 interface Monitor {
   /** Undefined for what no yank reaches. */
@@ -88,7 +88,8 @@ export class QmpServer implements AsyncDisposable, YankableMonitors {
   }
 }
 
-async function openMonitor(monitor: MonitorConfig, shared: ConnectionConfig): Promise<Monitor> {
+async function openMonitor(monitor: MonitorConfig, common: ConnectionConfig): Promise<Monitor> {
+  const shared = { ...common, pretty: monitor.pretty === true };
   if (monitor.kind === 'stdio') return openStdio(shared);
   if (monitor.kind === 'client') return openClient(monitor, shared);
   return await ListeningMonitor.open(monitor, shared);

@@ -7,7 +7,7 @@ import { HarnessError } from '../base/errors.ts';
 import type { VmControl, VmEvent } from '../migration/vm-control.ts';
 import type { Command, CommandContext, QmpCapability } from './command.ts';
 import { findCommand } from './commands.ts';
-import { type Envelope, errorLine, eventLine, line, readEnvelope, returnLine } from './envelope.ts';
+import { type Envelope, errorMessage, eventMessage, printed, readEnvelope, returnMessage } from './envelope.ts';
 import { QMP_LIMITS } from './limits.ts';
 import { QmpParser } from './parser.ts';
 import { versionInfo } from './replies.ts';
@@ -29,6 +29,8 @@ export interface SessionConfig {
   /** For yank. */
   readonly monitors: YankableMonitors;
   readonly output: SessionOutput;
+  /** Messages of several lines. */
+  readonly pretty?: boolean;
   /** Milliseconds since the epoch, with fractions, for the timestamps of events. */
   readonly nowMs: () => number;
 }
@@ -39,6 +41,7 @@ export class QmpSession implements CommandContext {
   readonly packageVersion: string;
   readonly monitors: YankableMonitors;
   readonly #output: SessionOutput;
+  readonly #print: (message: object) => string;
   readonly #nowMs: () => number;
   readonly #parser = new QmpParser();
   #phase: Command['when'] | 'closed' = 'negotiating';
@@ -55,12 +58,13 @@ export class QmpSession implements CommandContext {
     this.packageVersion = config.packageVersion;
     this.monitors = config.monitors;
     this.#output = config.output;
+    this.#print = (message) => printed(message, config.pretty === true);
     this.#nowMs = config.nowMs;
   }
 
   /** Sends the greeting. */
   start(): void {
-    this.#output.send(line({ QMP: { version: versionInfo(this.packageVersion), capabilities: ['oob'] } }));
+    this.#output.send(this.#print({ QMP: { version: versionInfo(this.packageVersion), capabilities: ['oob'] } }));
   }
 
   /**
@@ -98,7 +102,9 @@ export class QmpSession implements CommandContext {
   negotiate(enable: readonly QmpCapability[]): void {
     this.#phase = 'ready';
     this.#oobEnabled = enable.includes('oob');
-    this.#stopEvents = this.vm.onEvent((event: VmEvent) => this.#output.send(eventLine(event, this.#nowMs())));
+    this.#stopEvents = this.vm.onEvent((event: VmEvent) =>
+      this.#output.send(this.#print(eventMessage(event, this.#nowMs()))),
+    );
   }
 
   #enqueue(envelope: Envelope): void {
@@ -140,9 +146,9 @@ export class QmpSession implements CommandContext {
     try {
       if ('error' in envelope) throw envelope.error;
       const result = await this.#admit(envelope).run(envelope.args, this);
-      reply = returnLine(result, id);
+      reply = this.#print(returnMessage(result, id));
     } catch (error) {
-      reply = errorLine(error, id);
+      reply = this.#print(errorMessage(error, id));
     }
     if (!this.#closed) this.#output.send(reply);
   }

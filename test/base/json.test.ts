@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { isHarnessError } from '../../src/base/errors.ts';
-import { stringify } from '../../src/base/json.ts';
+import { stringify, stringifyIndented } from '../../src/base/json.ts';
 
 test.each([
   [{ return: {} }, '{"return": {}}'],
@@ -30,6 +30,26 @@ test('everything that is not printable ASCII is escaped, as in a real QEMU echo'
 test('what is printed reads back with JSON.parse', () => {
   const value = { text: 'é"\\\n\u2028', list: [1.5, -3, false, null, { deep: {} }] };
   expect(JSON.parse(stringify(value))).toEqual(value);
+});
+
+test('over several lines as a real QEMU indents it', () => {
+  const value = { return: {}, id: [1n, { a: [] }, 'é'], left: undefined };
+  expect(stringifyIndented(value)).toBe(
+    [
+      '{',
+      '    "return": {',
+      '    },',
+      '    "id": [',
+      '        1,',
+      '        {',
+      '            "a": [',
+      '            ]',
+      '        },',
+      '        "\\u00E9"',
+      '    ]',
+      '}',
+    ].join('\n'),
+  );
 });
 
 test('a number beyond the integers has an exponent, as QEMU prints it', () => {

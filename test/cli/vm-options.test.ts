@@ -66,7 +66,15 @@ test.each<[string[], Partial<VmOptions>]>([
   [['-smp', 'cores=2,threads=2', '-object', 'guest-idle,id=a'], { guests: ['guest-idle,id=a'] }],
   [['-object', 'guest-sweep,id=g,rate=50M'], { guests: ['guest-sweep,id=g,rate=50M'] }],
   [['-object', 'qom-type=guest-idle,id=g'], { guests: ['qom-type=guest-idle,id=g'] }],
-  [['-qmp', 'unix:/s,server=on,wait=off', '-qmp', 'stdio'], { qmp: ['unix:/s,server=on,wait=off', 'stdio'] }],
+  [
+    ['-qmp', 'unix:/s,server=on,wait=off', '-qmp-pretty', 'stdio'],
+    {
+      qmp: [
+        { text: 'unix:/s,server=on,wait=off', pretty: false },
+        { text: 'stdio', pretty: true },
+      ],
+    },
+  ],
   [
     ['-chardev', 'socket,id=c,path=/s', '-mon', 'chardev=c,mode=control'],
     { chardevs: ['socket,id=c,path=/s'], mons: ['chardev=c,mode=control'] },

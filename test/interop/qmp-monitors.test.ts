@@ -127,3 +127,37 @@ test.skipIf(whyNoQemu() !== undefined).for(Object.keys(SCRIPTS))('%s', async (na
   const [theirs, ours] = await Promise.all([play('qemu', script), play('switchover', script)]);
   expect(ours).toEqual(theirs);
 });
+
+test.skipIf(whyNoQemu() !== undefined)('a monitor with pretty=on writes the same lines', async () => {
+  const dialogue = async (kind: PeerKind) => {
+    await using dir = await tempDir();
+    const path = dir.file('pretty');
+    const chardev = ['-chardev', `socket,id=p,path=${path},server=on,wait=off`];
+    await using _ = await startPeer(kind, { memory: '1M', args: [...chardev, '-mon', 'p,mode=control,pretty=on'] });
+    await using client = await LineClient.connect({ path });
+    await messageLines(client); // the greeting names the program
+    const lines: string[] = [];
+    for (const input of [
+      '{"execute": "qmp_capabilities", "id": [1, {"a": []}, [], {}]}',
+      '{"execute": "query-migrate", "id": "é"}',
+      '{"execute": "nothing"}',
+      '{"execute": "query-yank"}',
+    ]) {
+      client.send(input);
+      lines.push(...(await messageLines(client)));
+    }
+    return lines;
+  };
+  expect(await dialogue('switchover')).toEqual(await dialogue('qemu'));
+});
+
+/** The lines of the next message. */
+async function messageLines(client: LineClient): Promise<string[]> {
+  const lines: string[] = [];
+  while (lines.at(-1) !== '}') {
+    const line = await client.nextLine();
+    if (line === undefined) throw new Error(`closed after ${lines.join(' ')}`);
+    lines.push(line);
+  }
+  return lines;
+}

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { type MonitorConfig, parseEndpoint, parseMonitors } from '../../src/qmp/monitor-options.ts';
 
 const parse = (qmp: readonly string[], chardevs: readonly string[] = [], mons: readonly string[] = []) =>
-  parseMonitors({ qmp, chardevs, mons });
+  parseMonitors({ qmp: qmp.map((text) => ({ text, pretty: false })), chardevs, mons });
 
 const UNIX = { path: '/tmp/s' };
 
@@ -66,6 +66,7 @@ describe('-chardev with -mon', () => {
       { kind: 'client', id: 'a', endpoint: { host: 'h', port: 1 } },
     ],
     ['stdio,id=a', 'chardev=a,mode=control', { kind: 'stdio' }],
+    ['stdio,id=a', 'chardev=a,mode=control,pretty=on', { kind: 'stdio', pretty: true }],
   ])('%s %s', ([chardev, mon, expected]) => {
     expect(parse([], [chardev], [mon])).toEqual([expected]);
   });
@@ -83,7 +84,7 @@ describe('-chardev with -mon', () => {
     ['socket,id=a,path=/tmp/s', 'mode=control', 'none'],
     ['socket,id=a,path=/tmp/s', 'chardev=a', 'no mode'],
     ['socket,id=a,path=/tmp/s', 'chardev=a,mode=readline', 'mode=readline'],
-    ['socket,id=a,path=/tmp/s', 'chardev=a,mode=control,pretty=on', 'pretty=on'],
+    ['socket,id=a,path=/tmp/s', 'chardev=a,mode=control,pretty=1', 'pretty=1'],
     ['socket,id=a,path=/tmp/s', 'chardev=a,mode=control,foo=1', "'foo'"],
   ])('%s %s is refused, naming %s', ([chardev, mon, named]) => {
     expect(() => parse([], [chardev], [mon])).toThrow(
@@ -98,6 +99,17 @@ describe('-chardev with -mon', () => {
     expect(() => parse([], [chardev], [mon, mon])).toThrow(/-mon chardev=a/);
     expect(() => parse([], [chardev], [])).toThrow(/id=a without one/);
   });
+});
+
+test('-qmp-pretty is counted with -qmp', () => {
+  const qmp = [
+    { text: 'unix:/a', pretty: false },
+    { text: 'unix:/b', pretty: true },
+  ];
+  expect(parseMonitors({ qmp, chardevs: [], mons: [] })).toEqual([
+    { kind: 'client', id: 'compat_monitor0', endpoint: { path: '/a' } },
+    { kind: 'client', id: 'compat_monitor1', endpoint: { path: '/b' }, pretty: true },
+  ]);
 });
 
 test('-qmp monitors come first, then those of -mon in their order', () => {

@@ -4,6 +4,7 @@
  */
 
 import { existsSync, writeFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { createLogger } from '../../src/base/log.ts';
 import { COUNTER, counterConfig } from '../support/counter-config.ts';
@@ -329,6 +330,39 @@ describe.concurrent('on a machine that does not migrate, a device that fails in'
     writeFileSync(armed, '');
     await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
     await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'create'`);
+    expect(await counts(machine)).toEqual([3, 4]);
+    await expectGuestGoesOn(machine);
+    await expectNextSucceeds(machine, dir);
+  });
+
+  test.each(HOWS)('read, and in its module as its thread is replaced (%s), is named for both', async (how) => {
+    await using dir = await tempDir();
+    const [armed, module] = [dir.file('armed'), dir.file('device.ts')];
+    const counter = new URL('../support/devices/counter.ts', import.meta.url).href;
+    const failing = {
+      throw: `throw new Error('told to fail');`,
+      hang: 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);',
+      exit: 'process.exit(3);',
+    };
+    writeFileSync(
+      module,
+      `import { existsSync, rmSync } from 'node:fs';
+      const armed = ${JSON.stringify(armed)};
+      if (existsSync(armed)) {
+        rmSync(armed);
+        ${failing[how]}
+      }
+      export { default } from ${JSON.stringify(counter)};`,
+    );
+    const [bad, good] = devices({ fault: 'read=exit', once: dir.file('did') });
+    const ours = [{ ...bad!, module: pathToFileURL(module).href }, good!];
+    await using machine = await WatchedVm.start({ ...COMMON, devices: ours, running: true });
+    writeFileSync(armed, '');
+    await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
+    await expect(asked(machine, 'read')).rejects.toThrow(
+      how === 'throw' ? /module '.*device.ts'.*told/ : /thread 'bad'/,
+    );
+    expect(existsSync(armed)).toBe(false);
     expect(await counts(machine)).toEqual([3, 4]);
     await expectGuestGoesOn(machine);
     await expectNextSucceeds(machine, dir);

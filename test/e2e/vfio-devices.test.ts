@@ -1,7 +1,9 @@
 /** Every VFIO device and both modes of switchover-ack, in their threads, between two machines of this process. */
 
 import { describe, expect, test } from 'vitest';
+import { RETURN_PATH } from '../../src/wire/stream.ts';
 import { machinePair } from '../support/machine-pair.ts';
+import { RecordingProxy } from '../support/recording-proxy.ts';
 import {
   ACK,
   devicesOf,
@@ -64,14 +66,28 @@ test('hot RAM does not starve a device', async () => {
   expect(devicesOf(pair).every(({ ready }) => ready)).toBe(true);
 });
 
-test('new initial data is acknowledged once more in re-usable mode', async () => {
+test.each([
+  ['reusable', 2],
+  ['legacy', 1],
+] as const)('new initial data of a device in %s mode: %i acks', async (mode, count) => {
   const devices = [await vfioConfig('d0', 'mlx5-like', { state: '2MiB', alloc: '100ms/MiB', reinit: '50ms' })];
-  const globals = { 'switchover-ack-legacy': 'off' };
+  const globals = { 'switchover-ack-legacy': mode === 'legacy' ? 'on' : 'off' };
   await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK, globals } });
-  await migrated(pair);
+  const path = pair.uri.slice('unix:'.length);
+  await using proxy = await RecordingProxy.start({ path: `${path}p` }, { path });
+  await migrated({ ...pair, uri: proxy.uri });
+  const [, answers] = proxy.flows;
+  expect(returnMessages(answers!).filter((type) => type === RETURN_PATH.SWITCHOVER_ACK.type).length).toBe(count);
   expect(devicesOf(pair)[0]).toMatchObject({ ready: true });
   await expectGuestGoesOn(pair.destination);
 });
+
+/** The types of all messages of a return path (spec/wire.md §3). */
+function returnMessages(bytes: Buffer): number[] {
+  const types: number[] = [];
+  for (let at = 0; at + 4 <= bytes.length; at += 4 + bytes.readUInt16BE(at + 2)) types.push(bytes.readUInt16BE(at));
+  return types;
+}
 
 describe('without an agreement on switchover-ack', () => {
   const devices = vfioConfigs(1, 'mlx5-like', { state: '1MiB' });
@@ -84,6 +100,15 @@ describe('without an agreement on switchover-ack', () => {
     });
     expect(await expectFails(pair)).toMatch(/on at the source and off at the destination/);
     await expectGuestGoesOn(pair.source);
+  });
+
+  test('on neither side: nobody waits, and no device tells of an ack', async () => {
+    await using pair = await machinePair({
+      common: { guest: GUEST, devices: await devices, capabilities: ['return-path'] },
+    });
+    await migrated(pair);
+    expect(devicesOf(pair).map((device) => 'ack-ms' in device)).toEqual([false]);
+    expect(pair.source.vm.queryMigrate()['x-switchover']).not.toHaveProperty('ack-withheld-by');
   });
 
   test('on the destination only: nobody waits', async () => {

@@ -212,6 +212,30 @@ describe.concurrent('a driver that does not tell', () => {
     await expectNextSucceeds(source, dir);
   });
 
+  test.each(HOWS)('its features (%s) to a destination fails the migration by its name', async (how) => {
+    await using dir = await tempDir();
+    const armed = dir.file('armed');
+    await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
+    await using destination = await waitingIn(dir, 'first', { fault: 'features', how, armed });
+    writeFileSync(armed, '');
+    expect(await migrated(source, destination.uri)).toBe('failed');
+    await destination.watched.event(['M:failed']);
+    expect(destination.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
+
+  test.each(HOWS)('whether it is broken (%s) to a destination fails the migration by its name', async (how) => {
+    await using dir = await tempDir();
+    await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
+    await using destination = await waitingIn(dir, 'first', { fault: `vfio-write=throw+is-broken=${how}` });
+    expect(await migrated(source, destination.uri)).toBe('failed');
+    await destination.watched.event(['M:failed']);
+    expect(destination.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
+
   test.each(HOWS)('whether it is broken (%s) fails the migration by its name', async (how) => {
     await using dir = await tempDir();
     const bad = devices({ fault: `vfio-read=throw+is-broken=${how}`, once: dir.file('did') });
@@ -225,26 +249,33 @@ describe.concurrent('a driver that does not tell', () => {
 });
 
 describe.concurrent('while the migration goes on, a VFIO device that fails', () => {
-  test.each(['throw', 'exit', 'hang'])('(%s) in a register does not end it', async (how) => {
-    await using dir = await tempDir();
-    const bad = devices({ fault: 'read+write', how, once: dir.file('did') });
-    const parameters = { 'max-bandwidth': 100_000, 'downtime-limit': 1 }; // it does not converge
-    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, parameters });
-    await using destination = await waitingIn(dir, 'first');
-    await source.vm.migrate({ uri: destination.uri });
-    await source.event(['M:active']);
-    const device = await source.vm.device('bad');
-    await expect(device.read(COMMAND)).rejects.toThrow(`device 'bad' failed in 'read'`);
-    await expect(device.write(COMMAND, 1)).rejects.toThrow(`device 'bad' failed in 'write'`);
-    source.vm.setParameters({ 'max-bandwidth': 0, 'downtime-limit': 2000 });
-    // With its thread went the session that was open: then the migration fails by its name.
-    const isLost = how !== 'throw';
-    expect(await source.ended()).toBe(isLost ? 'failed' : 'completed');
-    if (!isLost) return;
-    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
-    await expectGuestGoesOn(source);
-    await expectNextSucceeds(source, dir);
-  });
+  test.each(['throw', 'exit', 'hang'])(
+    '(%s) in a register is named; what ends is at most the migration',
+    async (how) => {
+      await using dir = await tempDir();
+      const bad = devices({ fault: 'read+write', how, once: dir.file('did') });
+      const parameters = { 'max-bandwidth': 100_000, 'downtime-limit': 1 }; // it does not converge
+      await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, parameters });
+      await using destination = await waitingIn(dir, 'first');
+      await source.vm.migrate({ uri: destination.uri });
+      await source.event(['M:active']);
+      const device = await source.vm.device('bad');
+      await expect(device.read(COMMAND)).rejects.toThrow(`device 'bad' failed in 'read'`);
+      await expect(device.write(COMMAND, 1)).rejects.toThrow(`device 'bad' failed in 'write'`);
+      source.vm.setParameters({ 'max-bandwidth': 0, 'downtime-limit': 2000 });
+      // With its thread went the session that was open: then the migration fails by its name.
+      const isLost = how !== 'throw';
+      expect(await source.ended()).toBe(isLost ? 'failed' : 'completed');
+      if (!isLost) {
+        await destination.watched.event(['RESUME']);
+        await expectGuestGoesOn(destination.watched);
+        return;
+      }
+      expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+      await expectGuestGoesOn(source);
+      await expectNextSucceeds(source, dir);
+    },
+  );
 });
 
 test.each(['throw', 'exit', 'hang'])(

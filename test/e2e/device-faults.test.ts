@@ -308,6 +308,68 @@ describe.concurrent('on the destination, a device that fails in', () => {
   });
 });
 
+describe.concurrent('while state arrives, a device of the destination that fails in', () => {
+  test.each(HOWS)('read, in write and in reset (%s) fails that request only', async (how) => {
+    await using dir = await tempDir();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: devices({ count: '7' }), parameters: ENDLESS },
+      destination: { devices: faulty(dir, { fault: 'read+write+reset', how }) },
+    });
+    const { source, destination } = pair;
+    await guestHasBegun(source);
+    await source.vm.migrate({ uri: pair.uri });
+    await destination.event(['M:active']);
+    for (const fault of ['read', 'write']) {
+      await expect(asked(destination, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
+    }
+    source.vm.setParameters(ENDING);
+    expect(await source.ended()).toBe('completed');
+    await destination.event(['RESUME']);
+    expect(await counts(destination)).toEqual([7, 4]);
+    await expect(asked(destination, 'reset')).rejects.toThrow(`device 'bad' failed in 'reset'`);
+    // A thread that ended in it is replaced by a device at power-on, which is what was asked for.
+    expect(await counts(destination)).toEqual([how === 'throw' ? 7 : 3, 4]);
+    await expectGuestGoesOn(destination);
+  });
+
+  test.each(HOWS)('create (%s), as its thread is replaced, fails the migration by its name', async (how) => {
+    await using dir = await tempDir();
+    const armed = dir.file('armed');
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: devices(), parameters: ENDLESS },
+      destination: { devices: devices({ fault: `read=exit+create=${how}`, armed }) },
+    });
+    const { source, destination } = pair;
+    await guestHasBegun(source);
+    await source.vm.migrate({ uri: pair.uri });
+    await destination.event(['M:active']);
+    writeFileSync(armed, '');
+    await expect(asked(destination, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
+    source.vm.setParameters(ENDING);
+    expect(await source.ended()).toBe('failed');
+    await destination.event(['M:failed']);
+    expect(destination.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in 'create'`);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
+
+  test.each(HOWS)('close (%s), once it has migrated, does not hold up the end', async (how) => {
+    const log = recordingLog();
+    await using pair = await machinePair({
+      common: COMMON,
+      source: { devices: devices() },
+      destination: { devices: devices({ fault: 'close', how }), log: log.logger },
+    });
+    await pair.source.vm.migrate({ uri: pair.uri });
+    expect(await pair.source.ended()).toBe('completed');
+    await pair.destination.event(['RESUME']);
+    await pair.destination[Symbol.asyncDispose]();
+    expect(log.text()).toMatch(how === 'throw' ? /'bad'.*failed in 'close'/ : /thread 'bad'/);
+  });
+});
+
 describe.concurrent('on a machine that does not migrate, a device that fails in', () => {
   const handlers = ['read', 'write', 'reset', 'stop'];
   test.each(HOWS)(`${handlers.join(', in ')} (%s) fails that request only`, async (how) => {

@@ -5,6 +5,7 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { createLogger } from '../../src/base/log.ts';
 import { parseProperties } from '../../src/hw/device-property.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import faultyVfio from '../support/devices/faulty-vfio.ts';
@@ -18,6 +19,7 @@ vi.setConfig({ maxConcurrency: 8, testTimeout: 60_000 });
 const MODULE = new URL('../support/devices/faulty-vfio.ts', import.meta.url).href;
 /** Hanging takes so long; far more than a request needs on a busy machine. */
 const DEADLINE_MS = 2_000;
+const HOWS = ['throw', 'exit', 'hang'] as const;
 const COMMAND = { region: 'registers', offset: 0, size: 4 } as const;
 const COMMON = {
   machineType: 'harness',
@@ -122,7 +124,7 @@ describe.concurrent('on the destination', () => {
 
 describe.concurrent('a destination of which', () => {
   const calls = ['landing', 'load', 'start', 'vfio-write+vfio-reset'];
-  const cases = ['throw', 'exit', 'hang'].flatMap((how) => calls.map((call) => ({ how, call })));
+  const cases = HOWS.flatMap((how) => calls.map((call) => ({ how, call })));
   test.each(cases)('$call fails ($how) fails the migration by its name', async ({ how, call }) => {
     await using dir = await tempDir();
     await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
@@ -143,7 +145,7 @@ describe.concurrent('a source goes on after a migration that failed, and migrate
     { call: 'stop>running-p2p', when: after.switchover },
     { call: 'running-p2p>running', when: after.switchover },
   ];
-  const cases = ['throw', 'exit', 'hang'].flatMap((how) => calls.map((each) => ({ how, ...each })));
+  const cases = HOWS.flatMap((how) => calls.map((each) => ({ how, ...each })));
   test.each(cases)('$call ($how)', async ({ how, call, when }) => {
     await using dir = await tempDir();
     const bad = devices({
@@ -177,7 +179,7 @@ describe.concurrent('on a machine that does not migrate, a driver that fails', (
   );
 
   const starting = ['stop>running-p2p', 'running-p2p>running'];
-  test.each(starting.flatMap((call) => ['throw', 'exit', 'hang'].map((how) => ({ call, how }))))(
+  test.each(starting.flatMap((call) => HOWS.map((how) => ({ call, how }))))(
     '($how) in $call as the machine goes on leaves it stopped, and it can be started again',
     async ({ how, call }) => {
       await using dir = await tempDir();
@@ -193,8 +195,54 @@ describe.concurrent('on a machine that does not migrate, a driver that fails', (
   );
 });
 
+describe.concurrent('of a VFIO device', () => {
+  test.each(HOWS)('create (%s) keeps its machine from being made, by its name', async (how) => {
+    const machine = WatchedVm.start({ ...COMMON, devices: devices({ fault: 'create', how }), running: true });
+    await expect(machine).rejects.toThrow(/device 'bad' failed in 'create'/);
+  });
+
+  test.each(HOWS)('close (%s) does not hold up the end', async (how) => {
+    const lines: string[] = [];
+    const log = createLogger({ level: 'warn', stream: { write: (line) => lines.push(line) } });
+    const machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'close', how }), log });
+    await machine[Symbol.asyncDispose]();
+    expect(lines.join('')).toMatch(how === 'throw' ? /'bad'.*failed in 'close'/ : /thread 'bad'/);
+  });
+});
+
+describe.concurrent('without P2P and precopy, a driver that fails', () => {
+  const plain = { p2p: 'off', precopy: 'off' };
+  const source = ['running>stop', 'stop>stop-copy'].map((call) => ({ call, side: 'source' as const }));
+  const destination = ['stop>resuming', 'resuming>stop', 'stop>running'].map((call) => ({
+    call,
+    side: 'destination' as const,
+  }));
+  const cases = [...source, ...destination].flatMap((each) => HOWS.map((how) => ({ how, ...each })));
+  test.each(cases)('($how) in $call on the $side fails the migration by its name', async ({ how, call, side }) => {
+    await using dir = await tempDir();
+    const armed = dir.file('armed');
+    const bad = { ...plain, fault: call, how, armed, ...(side === 'source' ? { once: dir.file('did') } : {}) };
+    const capabilities = ['return-path'];
+    const running = { ...COMMON, capabilities, running: true };
+    const next = `unix:${dir.file('first')}`;
+    await using from = await WatchedVm.start({ ...running, devices: devices(side === 'source' ? bad : plain) });
+    const there = devices(side === 'source' ? plain : bad);
+    await using to = await WatchedVm.start({ ...running, devices: there, incoming: next });
+    writeFileSync(armed, ''); // before, a new device stops as its machine is made
+    expect(await migrated(from, next)).toBe('failed');
+    expect((side === 'source' ? from : to).vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(from);
+    await (await from.vm.device('bad')).write(COMMAND, 0x77);
+    const uri = `unix:${dir.file('next')}`;
+    await using last = await WatchedVm.start({ ...running, devices: devices(plain), incoming: uri });
+    expect(await migrated(from, uri)).toBe('completed');
+    await last.event(['RESUME']);
+    expect(await (await last.vm.device('bad')).read(COMMAND)).toBe(0x77);
+    await expectGuestGoesOn(last);
+  });
+});
+
 describe.concurrent('a driver that does not tell', () => {
-  const HOWS = ['throw', 'exit', 'hang'];
   test.each(HOWS)('its features (%s) keeps its machine from being made', async (how) => {
     const machine = WatchedVm.start({ ...COMMON, devices: devices({ fault: 'features', how }), running: true });
     await expect(machine).rejects.toThrow(/device 'bad'/);
@@ -249,46 +297,40 @@ describe.concurrent('a driver that does not tell', () => {
 });
 
 describe.concurrent('while the migration goes on, a VFIO device that fails', () => {
-  test.each(['throw', 'exit', 'hang'])(
-    '(%s) in a register is named; what ends is at most the migration',
-    async (how) => {
-      await using dir = await tempDir();
-      const bad = devices({ fault: 'read+write', how, once: dir.file('did') });
-      const parameters = { 'max-bandwidth': 100_000, 'downtime-limit': 1 }; // it does not converge
-      await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, parameters });
-      await using destination = await waitingIn(dir, 'first');
-      await source.vm.migrate({ uri: destination.uri });
-      await source.event(['M:active']);
-      const device = await source.vm.device('bad');
-      await expect(device.read(COMMAND)).rejects.toThrow(`device 'bad' failed in 'read'`);
-      await expect(device.write(COMMAND, 1)).rejects.toThrow(`device 'bad' failed in 'write'`);
-      source.vm.setParameters({ 'max-bandwidth': 0, 'downtime-limit': 2000 });
-      // With its thread went the session that was open: then the migration fails by its name.
-      const isLost = how !== 'throw';
-      expect(await source.ended()).toBe(isLost ? 'failed' : 'completed');
-      if (!isLost) {
-        await destination.watched.event(['RESUME']);
-        await expectGuestGoesOn(destination.watched);
-        return;
-      }
-      expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
-      await expectGuestGoesOn(source);
-      await expectNextSucceeds(source, dir);
-    },
-  );
+  test.each(HOWS)('(%s) in a register is named; what ends is at most the migration', async (how) => {
+    await using dir = await tempDir();
+    const bad = devices({ fault: 'read+write', how, once: dir.file('did') });
+    const parameters = { 'max-bandwidth': 100_000, 'downtime-limit': 1 }; // it does not converge
+    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, parameters });
+    await using destination = await waitingIn(dir, 'first');
+    await source.vm.migrate({ uri: destination.uri });
+    await source.event(['M:active']);
+    const device = await source.vm.device('bad');
+    await expect(device.read(COMMAND)).rejects.toThrow(`device 'bad' failed in 'read'`);
+    await expect(device.write(COMMAND, 1)).rejects.toThrow(`device 'bad' failed in 'write'`);
+    source.vm.setParameters({ 'max-bandwidth': 0, 'downtime-limit': 2000 });
+    // With its thread went the session that was open: then the migration fails by its name.
+    const isLost = how !== 'throw';
+    expect(await source.ended()).toBe(isLost ? 'failed' : 'completed');
+    if (!isLost) {
+      await destination.watched.event(['RESUME']);
+      await expectGuestGoesOn(destination.watched);
+      return;
+    }
+    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    await expectGuestGoesOn(source);
+    await expectNextSucceeds(source, dir);
+  });
 });
 
-test.each(['throw', 'exit', 'hang'])(
-  'a reset of a machine whose device fails in it (%s) fails by its name, once',
-  async (how) => {
-    await using dir = await tempDir();
-    const bad = devices({ fault: 'vfio-reset', how, once: dir.file('did') });
-    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
-    await expect(machine.vm.reset()).rejects.toThrow(/device 'bad'/);
-    await machine.vm.reset();
-    await expectNextSucceeds(machine, dir);
-  },
-);
+test.each(HOWS)('a reset of a machine whose device fails in it (%s) fails by its name, once', async (how) => {
+  await using dir = await tempDir();
+  const bad = devices({ fault: 'vfio-reset', how, once: dir.file('did') });
+  await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
+  await expect(machine.vm.reset()).rejects.toThrow(/device 'bad'/);
+  await machine.vm.reset();
+  await expectNextSucceeds(machine, dir);
+});
 
 describe('nothing is left behind:', () => {
   let before: { threads: number; descriptors: number };

@@ -60,6 +60,7 @@ export default defineDevice({
   create: async (context) => {
     const good: Device<State> = await GOOD.create(context);
     const maybe = misbehaving(context.properties);
+    await maybe('create');
     return {
       vfio: faulty(good.vfio!, maybe), // a VFIO device has a driver
       read: (access) => {
@@ -81,7 +82,10 @@ export default defineDevice({
         return good.load(state);
       },
       reset: () => good.reset(),
-      close: () => good.close?.(),
+      close: () => {
+        void maybe('close');
+        return good.close?.();
+      },
     };
   },
 });

@@ -59,20 +59,31 @@ function seventeenDigits(value: number): string {
   return `${short(mantissa)}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
 }
 
-/**
- * The same text over several lines, as a monitor of QEMU with `pretty=on` prints it: four blanks a level, and a line break in
- * what is empty too.
- */
-export function stringifyIndented(value: JsonPrintable, indent = ''): string {
-  if (typeof value !== 'object' || value === null) return stringify(value);
-  const inner = `${indent}    `;
+/** How JSON is laid out over several lines. */
+interface JsonLayout {
+  /** One level's. */
+  readonly indent: string;
+  /** What stands in an empty list or object breaks the line too. */
+  readonly breaksEmpty: boolean;
+  /** A key, and what has no members. */
+  readonly print: (value: JsonPrintable) => string;
+}
+
+/** As a monitor of QEMU with `pretty=on` prints it. */
+export const MONITOR_LAYOUT: JsonLayout = { indent: '    ', breaksEmpty: true, print: stringify };
+
+/** The text of a value over several lines. */
+export function stringifyLines(value: JsonPrintable, layout: JsonLayout, outer = ''): string {
+  if (typeof value !== 'object' || value === null) return layout.print(value);
+  const inner = outer + layout.indent;
   const members = Array.isArray(value)
-    ? value.map((item) => stringifyIndented(item, inner))
+    ? value.map((item) => stringifyLines(item, layout, inner))
     : Object.entries(value).flatMap(([key, member]) =>
-        member === undefined ? [] : [`${quote(key)}: ${stringifyIndented(member, inner)}`],
+        member === undefined ? [] : [`${layout.print(key)}: ${stringifyLines(member, layout, inner)}`],
       );
   const [open, close] = Array.isArray(value) ? '[]' : '{}';
-  return `${open}\n${members.map((member) => inner + member).join(',\n')}${members.length === 0 ? '' : '\n'}${indent}${close}`;
+  if (members.length === 0) return layout.breaksEmpty ? `${open}\n${outer}${close}` : `${open}${close}`;
+  return `${open}\n${inner}${members.join(`,\n${inner}`)}\n${outer}${close}`;
 }
 
 function container(value: object): string {

@@ -1,21 +1,14 @@
 /** JSON over several lines as JSON.stringify indents it, for values whose 64-bit integers are bigints. */
 
-import { stringify } from '../base/json.ts';
+import { type JsonPrintable, stringify, stringifyLines } from '../base/json.ts';
+
+const LAYOUT = {
+  indent: '  ',
+  breaksEmpty: false,
+  print: (value: JsonPrintable) => (typeof value === 'bigint' ? stringify(value) : JSON.stringify(value)),
+};
 
 /** The text of a value. */
-export function prettyJson(value: unknown, indent = ''): string {
-  const inner = `${indent}  `;
-  const block = (open: string, lines: readonly string[], close: string) =>
-    lines.length === 0 ? `${open}${close}` : `${open}\n${inner}${lines.join(`,\n${inner}`)}\n${indent}${close}`;
-  if (Array.isArray(value))
-    return block(
-      '[',
-      value.map((item) => prettyJson(item, inner)),
-      ']',
-    );
-  if (typeof value === 'object' && value !== null) {
-    const members = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${prettyJson(item, inner)}`);
-    return block('{', members, '}');
-  }
-  return typeof value === 'bigint' ? stringify(value) : JSON.stringify(value);
+export function prettyJson(value: unknown): string {
+  return stringifyLines(value as JsonPrintable, LAYOUT); // a client's result is JSON
 }

@@ -44,6 +44,16 @@ export interface IncomingPath {
   close(): Promise<void>;
 }
 
+/** What a path is opened with. */
+interface IncomingDeps {
+  readonly listener: Listener;
+  readonly uri: string;
+  readonly machine: Pick<DestinationMachine, 'ramBlocks' | 'uuid' | 'devices'>;
+  readonly options: MigrationOptionsSnapshot;
+  readonly threads: ChannelThreads;
+  readonly clock: Clock;
+}
+
 /** How many connections a listener has to let in. */
 export function connectionsOf(options: MigrationOptionsSnapshot): number {
   const { capabilities, multifd } = options;
@@ -51,14 +61,7 @@ export function connectionsOf(options: MigrationOptionsSnapshot): number {
 }
 
 /** Waits for all connections. Rejects with what `awaitArrivals`, `Listener.accept` or `devices` rejects with, and `vfio/transfer`. */
-export async function openIncomingPath(deps: {
-  listener: Listener;
-  uri: string;
-  machine: Pick<DestinationMachine, 'ramBlocks' | 'uuid' | 'devices'>;
-  options: MigrationOptionsSnapshot;
-  threads: ChannelThreads;
-  clock: Clock;
-}): Promise<IncomingPath> {
+export async function openIncomingPath(deps: IncomingDeps): Promise<IncomingPath> {
   const { listener, uri, machine, options, clock } = deps;
   if (!options.capabilities.multifd || options.capabilities['mapped-ram']) {
     const channel = await listener.accept();
@@ -86,7 +89,7 @@ export async function openIncomingPath(deps: {
 
 async function openMultifd(
   arrivals: Arrivals,
-  { uri, machine, options, threads, clock }: Omit<Parameters<typeof openIncomingPath>[0], 'listener'>,
+  { uri, machine, options, threads, clock }: IncomingDeps,
 ): Promise<IncomingPath> {
   const { channel, rest, source } = arrivals.main;
   const reader = new StreamReader(source);

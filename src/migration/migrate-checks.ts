@@ -3,7 +3,6 @@
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { RunState } from '../hw/run-state.ts';
-
 import type { Blocker } from './blockers.ts';
 import type { MigrationOptions, MigrationOptionsSnapshot } from './options/options.ts';
 import { isRunning, type MigrationStatus } from './status.ts';

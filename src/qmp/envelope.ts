@@ -1,7 +1,7 @@
 /** The object around a QMP command: `{"execute": …, "arguments": …, "id": …}` and its mistakes (spec/control.md §5.1). */
 
 import { HarnessError, messageOf, qmpClassOf } from '../base/errors.ts';
-import { type JsonPrintable, type JsonValue, stringify, stringifyIndented } from '../base/json.ts';
+import { type JsonPrintable, type JsonValue, MONITOR_LAYOUT, stringify, stringifyLines } from '../base/json.ts';
 import type { VmEvent } from '../migration/vm-control.ts';
 
 type JsonObject = { readonly [key: string]: JsonValue };
@@ -47,7 +47,7 @@ export function eventMessage(event: VmEvent, nowMs: number): object {
 
 /** Any message as it is sent: one line of ASCII that ends in CR LF, or with `pretty` several. */
 export function printed(message: object, pretty: boolean): string {
-  const text = pretty ? stringifyIndented(message).replaceAll('\n', '\r\n') : stringify(message);
+  const text = pretty ? stringifyLines(message, MONITOR_LAYOUT).replaceAll('\n', '\r\n') : stringify(message);
   return `${text}\r\n`;
 }
 

@@ -49,19 +49,16 @@ export function parseLine(
   const values: string[] = [];
   for (const kind of expected.arguments) {
     if (kind.endsWith('?') && rest === '') break;
+    const isInt = kind.startsWith('int');
+    if (isInt && rest.startsWith('"')) throw new LineError(`invalid char '"' in expression`, false);
     const word = nextWord(rest);
-    if (kind.startsWith('int')) {
-      if (word === undefined) throw new LineError('unexpected end of expression', false);
-      if (rest.startsWith('"')) throw new LineError(`invalid char '"' in expression`, false);
-      values.push(String(integerOf(word.value)));
-      rest = word.rest.trimStart();
-      continue;
-    }
     if (kind === 'on-off' && word?.value !== 'on' && word?.value !== 'off') {
       throw new LineError("Expected 'on' or 'off'", false);
     }
-    if (word === undefined) throw new LineError('string expected');
-    values.push(word.value);
+    if (word === undefined) {
+      throw isInt ? new LineError('unexpected end of expression', false) : new LineError('string expected');
+    }
+    values.push(isInt ? String(integerOf(word.value)) : word.value);
     rest = word.rest.trimStart();
   }
   if (rest !== '') throw new LineError('extraneous characters at the end of line');

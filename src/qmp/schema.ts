@@ -28,17 +28,12 @@ const JSON_TYPES: Readonly<Record<string, string>> = {
   any: 'value',
 };
 
-/** What clients are told of a command, a word or a member besides its type, by its name. */
+/** What clients are told of a command, a word or a member besides its type, by its name; one that begins with `x-` is unstable. */
 const FEATURES: Readonly<Record<string, readonly string[]>> = {
   'query-migrationthreads': ['deprecated'],
   'zero-blocks': ['deprecated'],
   values: ['deprecated'],
-  ...Object.fromEntries(
-    [
-      ...['x-colo', 'x-ignore-shared', 'x-checkpoint-delay', 'x-vcpu-dirty-limit-period', 'x-colo-lost-heartbeat'],
-      ...['x-debug-block-dirty-bitmap-sha256', 'compat-props'],
-    ].map((name) => [name, ['unstable']]),
-  ),
+  'compat-props': ['unstable'],
 };
 
 /** The list that the command returns. */
@@ -61,8 +56,8 @@ export function qmpSchema(): object[] {
 }
 
 function featuresOf(name: string): { readonly features?: readonly string[] } {
-  const features = Object.hasOwn(FEATURES, name) ? FEATURES[name] : undefined;
-  return features === undefined ? {} : { features };
+  if (Object.hasOwn(FEATURES, name)) return { features: FEATURES[name]! };
+  return name.startsWith('x-') ? { features: ['unstable'] } : {};
 }
 
 class SchemaTypes {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { isHarnessError } from '../../src/base/errors.ts';
-import { stringify, stringifyIndented } from '../../src/base/json.ts';
+import { MONITOR_LAYOUT, stringify, stringifyLines } from '../../src/base/json.ts';
 
 test.each([
   [{ return: {} }, '{"return": {}}'],
@@ -34,7 +34,7 @@ test('what is printed reads back with JSON.parse', () => {
 
 test('over several lines as a real QEMU indents it', () => {
   const value = { return: {}, id: [1n, { a: [] }, 'é'], left: undefined };
-  expect(stringifyIndented(value)).toBe(
+  expect(stringifyLines(value, MONITOR_LAYOUT)).toBe(
     [
       '{',
       '    "return": {',

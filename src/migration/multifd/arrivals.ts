@@ -18,8 +18,8 @@ import { WatchedSource } from './watched-source.ts';
 /** Longest piece that one read of a source may bring while a greeting is incomplete. */
 const READ_BYTES = 65_536;
 
-const NOT_ALL_CAME = 'not all connections of the migration came';
-const TOO_MANY = 'more connections than the migration has';
+/** Why a connection goes that is none of the migration's. */
+const NOBODYS = 'the migration has no use for this connection';
 
 /** A connection that has said what it is, with what came behind its greeting. */
 export interface Arrival {
@@ -106,13 +106,15 @@ class RollCall {
   dismiss(): void {
     this.#over = true;
     this.#close();
-    for (const arrival of [this.#main, ...this.#channels]) arrival?.channel.destroy(NOT_ALL_CAME);
+    for (const arrival of [this.#main, ...this.#channels]) {
+      arrival?.channel.destroy('not all connections of the migration came');
+    }
   }
 
   #close(): void {
     this.#closed = true;
     this.#patience.abort();
-    for (const channel of this.#unknown) channel.destroy(NOT_ALL_CAME);
+    for (const channel of this.#unknown) channel.destroy(NOBODYS);
   }
 
   #acceptNext(): void {
@@ -125,7 +127,7 @@ class RollCall {
   #arrived(channel: Channel): void {
     this.#accepted += 1;
     if (this.#closed) {
-      channel.destroy(TOO_MANY);
+      channel.destroy(NOBODYS);
     } else {
       if (this.#accepted === 1) this.#startPatience();
       this.#unknown.add(channel);
@@ -167,7 +169,7 @@ class RollCall {
       this.#surplus.reject(error);
     }
     this.#unknown.delete(channel);
-    channel.destroy(TOO_MANY);
+    channel.destroy(NOBODYS);
   }
 
   /** The source closes its main channel last. Who had sent all it has may have others on their way, for a moment. */

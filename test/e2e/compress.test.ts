@@ -2,7 +2,8 @@
 
 import { expect, test } from 'vitest';
 import { machinePair } from '../support/machine-pair.ts';
-import { expectGuestGoesOn, migrated } from '../support/vfio-pair.ts';
+import { expectGuestGoesOn } from '../support/running-guest.ts';
+import { migrated } from '../support/vfio-pair.ts';
 
 const MIB = 2 ** 20;
 

@@ -4,70 +4,28 @@
  */
 
 import { existsSync, writeFileSync } from 'node:fs';
-import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { createLogger } from '../../src/base/log.ts';
-import { COUNTER, counterConfig } from '../support/counter-config.ts';
+import { COUNTER } from '../support/counter-config.ts';
+import {
+  asked,
+  COMMON,
+  counts,
+  devices,
+  endlessMigration,
+  expectNextSucceeds,
+  faulty,
+  HOWS,
+  type How,
+  recordingLog,
+} from '../support/faulty-machines.ts';
 import { machinePair } from '../support/machine-pair.ts';
-import { descriptorCount, settled, threadCount } from '../support/process-counts.ts';
-import { type TempDir, tempDir } from '../support/temp.ts';
+import { held, settled } from '../support/process-counts.ts';
+import { expectGuestGoesOn } from '../support/running-guest.ts';
+import { tempDir } from '../support/temp.ts';
 import { turnUntil, WatchedVm } from '../support/watched-vm.ts';
 
 // Many wait for a deadline, which they can do together; more at a time would starve each other of the processor.
 vi.setConfig({ maxConcurrency: 8, testTimeout: 60_000 });
-
-/** Hanging takes so long; far more than a request needs on a busy machine. */
-const DEADLINE_MS = 2_000;
-const HOWS = ['throw', 'hang', 'exit'] as const;
-type How = (typeof HOWS)[number];
-type Properties = Readonly<Record<string, string>>;
-
-/** Every machine here: a sweeping guest, a device that may misbehave, and one that never does. */
-const COMMON = {
-  machineType: 'harness',
-  guest: 'guest-sweep,id=g,rate=4MiB',
-  deviceDeadlineMs: DEADLINE_MS,
-  capabilities: ['return-path'],
-} as const;
-const devices = (bad: Properties = {}) => [
-  counterConfig('bad', { count: '3', ...bad }),
-  counterConfig('good', { count: '4' }),
-];
-/** While a guest writes a migration with these does not converge, and with those it ends. */
-const ENDLESS = { 'max-bandwidth': 100_000, 'downtime-limit': 1 };
-const ENDING = { 'max-bandwidth': 0, 'downtime-limit': 2000 };
-const faulty = (dir: TempDir, bad: Properties) => devices({ once: dir.file('did'), ...bad });
-const counts = async ({ vm }: WatchedVm) => [
-  await (await vm.device('bad')).read(COUNTER.COUNT),
-  await (await vm.device('good')).read(COUNTER.COUNT),
-];
-
-const guestHasBegun = ({ vm }: WatchedVm) =>
-  turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail)));
-
-/** The guest runs and its RAM is as it left it. */
-async function expectGuestGoesOn(watched: WatchedVm): Promise<void> {
-  const { vm } = watched;
-  await turnUntil(() => vm.queryStatus().status === 'running'); // a migration's status comes first, as in QEMU
-  await guestHasBegun(watched);
-  await vm.stop();
-  expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
-  const before = Buffer.from(vm.ram.bytes);
-  await vm.cont();
-  await turnUntil(() => !before.equals(vm.ram.bytes));
-}
-
-/** A migration to a machine without faults completes, and guest and devices are there. */
-async function expectNextSucceeds(source: WatchedVm, dir: TempDir, bad = 3): Promise<void> {
-  const uri = `unix:${dir.file('next')}`;
-  await using destination = await WatchedVm.start({ ...COMMON, devices: devices(), running: true, incoming: uri });
-  const mark = source.events.length;
-  await source.vm.migrate({ uri });
-  expect(await source.ended(mark)).toBe('completed');
-  await destination.event(['RESUME']);
-  expect(await counts(destination)).toEqual([bad, 4]);
-  await expectGuestGoesOn(destination);
-}
 
 beforeAll(async () => {
   await using dir = await tempDir();
@@ -76,10 +34,10 @@ beforeAll(async () => {
 });
 
 /** What this process has before the first fault. */
-let atFirst: { threads: number; descriptors: number };
+let atFirst: ReturnType<typeof held>;
 beforeAll(async () => {
   await settled();
-  atFirst = { threads: threadCount(), descriptors: descriptorCount() };
+  atFirst = held();
 });
 
 describe.concurrent('on the source, a device that fails in', () => {
@@ -137,23 +95,19 @@ describe.concurrent('on the source, a device that fails in', () => {
     await expectNextSucceeds(pair.source, dir, 8);
   });
 
-  test.each(HOWS)('read, or in write (%s), while the migration goes on fails that request only', async (how) => {
+  test.each(HOWS)('read, write or reset (%s), while the migration goes on, fails that request only', async (how) => {
     await using dir = await tempDir();
-    await using pair = await machinePair({
-      common: COMMON,
-      source: { devices: faulty(dir, { fault: 'read+write', how }), parameters: ENDLESS },
+    await using pair = await endlessMigration({
+      source: { devices: faulty(dir, { fault: 'read+write+reset', how }) },
       destination: { devices: devices() },
     });
-    const { source, destination } = pair;
-    await guestHasBegun(source);
-    await source.vm.migrate({ uri: pair.uri });
-    await source.event(['M:active']);
-    for (const fault of ['read', 'write']) {
+    const { source, destination, finish } = pair;
+    for (const fault of ['read', 'write', 'reset']) {
       await expect(asked(source, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
       expect(await counts(source)).toEqual([3, 4]);
     }
     expect(source.vm.queryMigrate().status).toBe('active');
-    source.vm.setParameters(ENDING);
+    finish();
     expect(await source.ended()).toBe('completed');
     await destination.event(['RESUME']);
     expect(await counts(destination)).toEqual([3, 4]);
@@ -163,21 +117,14 @@ describe.concurrent('on the source, a device that fails in', () => {
   test.each(HOWS)('read while the migration goes on, and then in create (%s), fails it by its name', async (how) => {
     await using dir = await tempDir();
     const armed = dir.file('armed');
-    await using pair = await machinePair({
-      common: COMMON,
-      source: {
-        devices: faulty(dir, { fault: `read=exit+create=${how}`, armed }),
-        parameters: ENDLESS,
-      },
+    await using pair = await endlessMigration({
+      source: { devices: faulty(dir, { fault: `read=exit+create=${how}`, armed }) },
       destination: { devices: devices() },
     });
-    const { source } = pair;
-    await guestHasBegun(source);
-    await source.vm.migrate({ uri: pair.uri });
-    await source.event(['M:active']);
+    const { source, finish } = pair;
     writeFileSync(armed, '');
     await expect(asked(source, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
-    source.vm.setParameters(ENDING);
+    finish();
     expect(await source.ended()).toBe('failed');
     expect(source.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in 'create'`);
     await expectGuestGoesOn(source);
@@ -311,19 +258,15 @@ describe.concurrent('on the destination, a device that fails in', () => {
 describe.concurrent('while state arrives, a device of the destination that fails in', () => {
   test.each(HOWS)('read, in write and in reset (%s) fails that request only', async (how) => {
     await using dir = await tempDir();
-    await using pair = await machinePair({
-      common: COMMON,
-      source: { devices: devices({ count: '7' }), parameters: ENDLESS },
+    await using pair = await endlessMigration({
+      source: { devices: devices({ count: '7' }) },
       destination: { devices: faulty(dir, { fault: 'read+write+reset', how }) },
     });
-    const { source, destination } = pair;
-    await guestHasBegun(source);
-    await source.vm.migrate({ uri: pair.uri });
-    await destination.event(['M:active']);
+    const { source, destination, finish } = pair;
     for (const fault of ['read', 'write']) {
       await expect(asked(destination, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
     }
-    source.vm.setParameters(ENDING);
+    finish();
     expect(await source.ended()).toBe('completed');
     await destination.event(['RESUME']);
     expect(await counts(destination)).toEqual([7, 4]);
@@ -336,18 +279,14 @@ describe.concurrent('while state arrives, a device of the destination that fails
   test.each(HOWS)('create (%s), as its thread is replaced, fails the migration by its name', async (how) => {
     await using dir = await tempDir();
     const armed = dir.file('armed');
-    await using pair = await machinePair({
-      common: COMMON,
-      source: { devices: devices(), parameters: ENDLESS },
+    await using pair = await endlessMigration({
+      source: { devices: devices() },
       destination: { devices: devices({ fault: `read=exit+create=${how}`, armed }) },
     });
-    const { source, destination } = pair;
-    await guestHasBegun(source);
-    await source.vm.migrate({ uri: pair.uri });
-    await destination.event(['M:active']);
+    const { source, destination, finish } = pair;
     writeFileSync(armed, '');
     await expect(asked(destination, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
-    source.vm.setParameters(ENDING);
+    finish();
     expect(await source.ended()).toBe('failed');
     await destination.event(['M:failed']);
     expect(destination.vm.queryMigrate()['error-desc']).toMatch(`device 'bad' failed in 'create'`);
@@ -370,152 +309,26 @@ describe.concurrent('while state arrives, a device of the destination that fails
   });
 });
 
-describe.concurrent('on a machine that does not migrate, a device that fails in', () => {
-  const handlers = ['read', 'write', 'reset', 'stop'];
-  test.each(HOWS)(`${handlers.join(', in ')} (%s) fails that request only`, async (how) => {
-    await using dir = await tempDir();
-    const bad = faulty(dir, { fault: handlers.join('+'), how });
-    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
-    for (const fault of handlers) {
-      await expect(asked(machine, fault)).rejects.toThrow(`device 'bad' failed in '${fault}'`);
-      expect(await counts(machine)).toEqual([3, 4]);
-    }
-    await expectGuestGoesOn(machine);
-    await expectNextSucceeds(machine, dir);
-  });
-
-  test.each(HOWS)('read, and in create as its thread is replaced (%s), is named for both', async (how) => {
-    await using dir = await tempDir();
-    const armed = dir.file('armed');
-    const bad = faulty(dir, { fault: `read=exit+create=${how}`, armed });
-    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
-    writeFileSync(armed, '');
-    await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
-    await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'create'`);
-    expect(await counts(machine)).toEqual([3, 4]);
-    await expectGuestGoesOn(machine);
-    await expectNextSucceeds(machine, dir);
-  });
-
-  test.each(HOWS)('read, and in its module as its thread is replaced (%s), is named for both', async (how) => {
-    await using dir = await tempDir();
-    const [armed, module] = [dir.file('armed'), dir.file('device.ts')];
-    const counter = new URL('../support/devices/counter.ts', import.meta.url).href;
-    const failing = {
-      throw: `throw new Error('told to fail');`,
-      hang: 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);',
-      exit: 'process.exit(3);',
-    };
-    writeFileSync(
-      module,
-      `import { existsSync, rmSync } from 'node:fs';
-      const armed = ${JSON.stringify(armed)};
-      if (existsSync(armed)) {
-        rmSync(armed);
-        ${failing[how]}
-      }
-      export { default } from ${JSON.stringify(counter)};`,
-    );
-    const [bad, good] = devices({ fault: 'read=exit', once: dir.file('did') });
-    const ours = [{ ...bad!, module: pathToFileURL(module).href }, good!];
-    await using machine = await WatchedVm.start({ ...COMMON, devices: ours, running: true });
-    writeFileSync(armed, '');
-    await expect(asked(machine, 'read')).rejects.toThrow(`device 'bad' failed in 'read'`);
-    await expect(asked(machine, 'read')).rejects.toThrow(
-      how === 'throw' ? /module '.*device.ts'.*told/ : /thread 'bad'/,
-    );
-    expect(existsSync(armed)).toBe(false);
-    expect(await counts(machine)).toEqual([3, 4]);
-    await expectGuestGoesOn(machine);
-    await expectNextSucceeds(machine, dir);
-  });
-
-  test.each(HOWS)('start (%s) leaves it stopped, and it can be started again', async (how) => {
-    await using dir = await tempDir();
-    const bad = faulty(dir, { fault: 'start', how, after: '1' });
-    await using machine = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
-    await machine.vm.stop();
-    await expect(machine.vm.cont()).rejects.toThrow(`device 'bad' failed in 'start'`);
-    expect(machine.vm.queryStatus().status).toBe('paused');
-    await machine.vm.cont();
-    await expectGuestGoesOn(machine);
-  });
-
-  test.each(HOWS)('create (%s) keeps its machine from being made, by its name', async (how) => {
-    await expect(WatchedVm.start({ ...COMMON, devices: devices({ fault: 'create', how }) })).rejects.toThrow(
-      /device 'bad' failed in 'create'/,
-    );
-  });
-
-  test.each(HOWS)('close (%s) does not hold up the end', async (how) => {
-    const log = recordingLog();
-    const machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'close', how }), log: log.logger });
-    await machine[Symbol.asyncDispose]();
-    expect(log.text()).toMatch(how === 'throw' ? /'bad'.*failed in 'close'/ : /thread 'bad'/);
-  });
-});
-
-test('requests that wait for the same dead thread get one new thread between them', async () => {
-  await using dir = await tempDir();
-  const fault = { fault: 'read', how: 'exit' };
-  await using machine = await WatchedVm.start({ ...COMMON, devices: faulty(dir, fault), running: true });
-  const before = threadCount();
-  const bad = await machine.vm.device('bad');
-  const outcomes = await Promise.allSettled([1, 2, 3].map(() => bad.read(COUNTER.COUNT)));
-  expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
-  expect(await bad.read(COUNTER.COUNT)).toBe(3);
-  expect(threadCount()).toBe(before);
-});
-
 describe('nothing is left behind:', () => {
   /** Counted after the first machine of this file had come and gone, so what is loaded once is in it. */
-  let before: { threads: number; descriptors: number };
+  let before: ReturnType<typeof held>;
   beforeAll(async () => {
     await settled();
-    before = { threads: threadCount(), descriptors: descriptorCount() };
+    before = held();
   });
 
   test('threads and descriptors are as many after faults as before', async () => {
     await replacedOnce('hang');
     await replacedOnce('exit');
     await settled();
-    expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(before);
+    expect(held()).toEqual(before);
   });
 
   test('of everything above neither a thread nor a descriptor', async () => {
     await settled();
-    expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(atFirst);
-  });
-
-  test('memory does not grow with the number of threads that were replaced', async () => {
-    await using machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'read', how: 'exit' }) });
-    const bad = await machine.vm.device('bad');
-    const lose = async (threads: number) => {
-      for (let lost = 0; lost < threads; lost += 1) await bad.read(COUNTER.COUNT).catch(() => undefined);
-    };
-    await lose(8);
-    const rssBytes = process.memoryUsage.rss();
-    await lose(24);
-    expect(process.memoryUsage.rss() - rssBytes).toBeLessThan(48 << 20); // 24 threads that stayed would have 5 MiB each, or more
+    expect(held()).toEqual(atFirst);
   });
 });
-
-/** The request that makes a machine use this handler of its devices. */
-async function asked(machine: WatchedVm, handler: string): Promise<unknown> {
-  const bad = await machine.vm.device('bad');
-  switch (handler) {
-    case 'read':
-      return bad.read(COUNTER.COUNT);
-    case 'write':
-      return bad.write(COUNTER.COUNT, 3);
-    case 'reset':
-      return machine.vm.reset();
-    case 'stop':
-      return machine.vm.stop();
-    default:
-      throw new Error(`no request for ${handler}`);
-  }
-}
 
 async function replacedOnce(how: How): Promise<void> {
   await using dir = await tempDir();
@@ -527,12 +340,4 @@ async function replacedOnce(how: How): Promise<void> {
   await pair.source.vm.migrate({ uri: pair.uri });
   expect(await pair.source.ended()).toBe('failed');
   await expectNextSucceeds(pair.source, dir);
-}
-
-function recordingLog() {
-  const lines: string[] = [];
-  return {
-    logger: createLogger({ level: 'warn', stream: { write: (line) => lines.push(line) } }),
-    text: () => lines.join(''),
-  };
 }

@@ -7,8 +7,9 @@
 import { describe, expect, test } from 'vitest';
 import { loadSpans, togetherMs } from '../support/ledger-spans.ts';
 import { type MachinePair, machinePair } from '../support/machine-pair.ts';
+import { expectGuestGoesOn } from '../support/running-guest.ts';
 import { seeded } from '../support/seeded.ts';
-import { expectFails, expectGuestGoesOn, migrated, vfioConfigs } from '../support/vfio-pair.ts';
+import { expectFails, migrated, vfioConfigs } from '../support/vfio-pair.ts';
 import { turn, turnUntil } from '../support/watched-vm.ts';
 
 const MIB = 2 ** 20;

@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest';
 import { loadSpans, togetherMs } from '../support/ledger-spans.ts';
 import { machinePair } from '../support/machine-pair.ts';
-import { ACK, expectFails, expectGuestGoesOn, GUEST, migrated, vfioConfig, vfioConfigs } from '../support/vfio-pair.ts';
+import { expectGuestGoesOn } from '../support/running-guest.ts';
+import { ACK, expectFails, GUEST, migrated, vfioConfig, vfioConfigs } from '../support/vfio-pair.ts';
 import { turnUntil } from '../support/watched-vm.ts';
 
 const MIB = 2 ** 20;

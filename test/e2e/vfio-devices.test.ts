@@ -4,16 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { RETURN_PATH } from '../../src/wire/stream.ts';
 import { machinePair } from '../support/machine-pair.ts';
 import { RecordingProxy } from '../support/recording-proxy.ts';
-import {
-  ACK,
-  devicesOf,
-  expectFails,
-  expectGuestGoesOn,
-  GUEST,
-  migrated,
-  vfioConfig,
-  vfioConfigs,
-} from '../support/vfio-pair.ts';
+import { expectGuestGoesOn } from '../support/running-guest.ts';
+import { ACK, devicesOf, expectFails, GUEST, migrated, vfioConfig, vfioConfigs } from '../support/vfio-pair.ts';
 
 const MIB = 2 ** 20;
 const MODES = [

@@ -5,11 +5,12 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { createLogger } from '../../src/base/log.ts';
 import { parseProperties } from '../../src/hw/device-property.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import faultyVfio from '../support/devices/faulty-vfio.ts';
-import { descriptorCount, settled, threadCount } from '../support/process-counts.ts';
+import { HOWS, recordingLog } from '../support/faulty-machines.ts';
+import { held, settled } from '../support/process-counts.ts';
+import { expectGuestGoesOn } from '../support/running-guest.ts';
 import { type TempDir, tempDir } from '../support/temp.ts';
 import { turnUntil, WatchedVm } from '../support/watched-vm.ts';
 
@@ -19,7 +20,6 @@ vi.setConfig({ maxConcurrency: 8, testTimeout: 60_000 });
 const MODULE = new URL('../support/devices/faulty-vfio.ts', import.meta.url).href;
 /** Hanging takes so long; far more than a request needs on a busy machine. */
 const DEADLINE_MS = 2_000;
-const HOWS = ['throw', 'exit', 'hang'] as const;
 const COMMAND = { region: 'registers', offset: 0, size: 4 } as const;
 const COMMON = {
   machineType: 'harness',
@@ -50,14 +50,6 @@ async function migrated(source: WatchedVm, uri: string): Promise<string> {
   const mark = source.events.length;
   await source.vm.migrate({ uri });
   return source.ended(mark);
-}
-
-async function expectGuestGoesOn({ vm }: WatchedVm): Promise<void> {
-  await turnUntil(() => vm.queryStatus().status === 'running'); // a migration's status comes first, as in QEMU
-  await turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail))); // it has begun
-  await vm.stop();
-  expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
-  await vm.cont();
 }
 
 async function expectNextSucceeds(source: WatchedVm, dir: TempDir): Promise<void> {
@@ -202,11 +194,10 @@ describe.concurrent('of a VFIO device', () => {
   });
 
   test.each(HOWS)('close (%s) does not hold up the end', async (how) => {
-    const lines: string[] = [];
-    const log = createLogger({ level: 'warn', stream: { write: (line) => lines.push(line) } });
-    const machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'close', how }), log });
+    const log = recordingLog();
+    const machine = await WatchedVm.start({ ...COMMON, devices: devices({ fault: 'close', how }), log: log.logger });
     await machine[Symbol.asyncDispose]();
-    expect(lines.join('')).toMatch(how === 'throw' ? /'bad'.*failed in 'close'/ : /thread 'bad'/);
+    expect(log.text()).toMatch(how === 'throw' ? /'bad'.*failed in 'close'/ : /thread 'bad'/);
   });
 });
 
@@ -248,76 +239,55 @@ describe.concurrent('a driver that does not tell', () => {
     await expect(machine).rejects.toThrow(/device 'bad'/);
   });
 
-  test.each(HOWS)('its features (%s) any more fails the migration by its name', async (how) => {
+  const cases = [
+    { what: 'its features any more', side: 'source', fault: (how: string) => `features=${how}` },
+    { what: 'its features any more', side: 'destination', fault: (how: string) => `features=${how}` },
+    { what: 'whether it is broken', side: 'source', fault: (how: string) => `vfio-read=throw+is-broken=${how}` },
+    { what: 'whether it is broken', side: 'destination', fault: (how: string) => `vfio-write=throw+is-broken=${how}` },
+  ].flatMap((each) => HOWS.map((how) => ({ how, ...each })));
+  test.each(cases)('$what ($how), on the $side, fails the migration by its name', async ({ how, side, fault }) => {
     await using dir = await tempDir();
-    const bad = devices({ fault: 'features', how, once: dir.file('did'), armed: dir.file('armed') });
-    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
-    await using destination = await waitingIn(dir, 'first');
-    writeFileSync(dir.file('armed'), '');
+    const bad = { fault: fault(how), once: dir.file('did'), armed: dir.file('armed') };
+    const [here, there] = side === 'source' ? [bad, {}] : [{}, bad];
+    await using source = await WatchedVm.start({ ...COMMON, devices: devices(here), running: true });
+    await using destination = await waitingIn(dir, 'first', there);
+    writeFileSync(dir.file('armed'), ''); // before, a machine asks for its device's features
     expect(await migrated(source, destination.uri)).toBe('failed');
-    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
-    await expectGuestGoesOn(source);
-    await expectNextSucceeds(source, dir);
-  });
-
-  test.each(HOWS)('its features (%s) to a destination fails the migration by its name', async (how) => {
-    await using dir = await tempDir();
-    const armed = dir.file('armed');
-    await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
-    await using destination = await waitingIn(dir, 'first', { fault: 'features', how, armed });
-    writeFileSync(armed, '');
-    expect(await migrated(source, destination.uri)).toBe('failed');
-    await destination.watched.event(['M:failed']);
-    expect(destination.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
-    await expectGuestGoesOn(source);
-    await expectNextSucceeds(source, dir);
-  });
-
-  test.each(HOWS)('whether it is broken (%s) to a destination fails the migration by its name', async (how) => {
-    await using dir = await tempDir();
-    await using source = await WatchedVm.start({ ...COMMON, devices: devices(), running: true });
-    await using destination = await waitingIn(dir, 'first', { fault: `vfio-write=throw+is-broken=${how}` });
-    expect(await migrated(source, destination.uri)).toBe('failed');
-    await destination.watched.event(['M:failed']);
-    expect(destination.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
-    await expectGuestGoesOn(source);
-    await expectNextSucceeds(source, dir);
-  });
-
-  test.each(HOWS)('whether it is broken (%s) fails the migration by its name', async (how) => {
-    await using dir = await tempDir();
-    const bad = devices({ fault: `vfio-read=throw+is-broken=${how}`, once: dir.file('did') });
-    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true });
-    await using destination = await waitingIn(dir, 'first');
-    expect(await migrated(source, destination.uri)).toBe('failed');
-    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    if (side === 'destination') await destination.watched.event(['M:failed']);
+    const failed = side === 'source' ? source.vm : destination.vm;
+    expect(failed.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
     await expectGuestGoesOn(source);
     await expectNextSucceeds(source, dir);
   });
 });
 
 describe.concurrent('while the migration goes on, a VFIO device that fails', () => {
-  test.each(HOWS)('(%s) in a register is named; what ends is at most the migration', async (how) => {
+  const cases = ['source', 'destination'].flatMap((side) => HOWS.map((how) => ({ side, how })));
+  test.each(cases)('($how) in a register, on the $side, ends at most the migration', async ({ side, how }) => {
     await using dir = await tempDir();
-    const bad = devices({ fault: 'read+write', how, once: dir.file('did') });
+    const bad = { fault: 'read+write', how, once: dir.file('did') };
+    const [here, there] = side === 'source' ? [bad, {}] : [{}, bad];
     const parameters = { 'max-bandwidth': 100_000, 'downtime-limit': 1 }; // it does not converge
-    await using source = await WatchedVm.start({ ...COMMON, devices: bad, running: true, parameters });
-    await using destination = await waitingIn(dir, 'first');
+    await using source = await WatchedVm.start({ ...COMMON, devices: devices(here), running: true, parameters });
+    await using destination = await waitingIn(dir, 'first', there);
     await source.vm.migrate({ uri: destination.uri });
     await source.event(['M:active']);
-    const device = await source.vm.device('bad');
+    await destination.watched.event(['M:active']);
+    const failing = side === 'source' ? source.vm : destination.vm;
+    const device = await failing.device('bad');
     await expect(device.read(COMMAND)).rejects.toThrow(`device 'bad' failed in 'read'`);
     await expect(device.write(COMMAND, 1)).rejects.toThrow(`device 'bad' failed in 'write'`);
     source.vm.setParameters({ 'max-bandwidth': 0, 'downtime-limit': 2000 });
-    // With its thread went the session that was open: then the migration fails by its name.
-    const isLost = how !== 'throw';
-    expect(await source.ended()).toBe(isLost ? 'failed' : 'completed');
-    if (!isLost) {
+    if (how === 'throw') {
+      expect(await source.ended()).toBe('completed');
       await destination.watched.event(['RESUME']);
       await expectGuestGoesOn(destination.watched);
       return;
     }
-    expect(source.vm.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
+    // With its thread went the session that was open.
+    expect(await source.ended()).toBe('failed');
+    if (side === 'destination') await destination.watched.event(['M:failed']);
+    expect(failing.queryMigrate()['error-desc']).toMatch(/device 'bad'/);
     await expectGuestGoesOn(source);
     await expectNextSucceeds(source, dir);
   });
@@ -333,10 +303,10 @@ test.each(HOWS)('a reset of a machine whose device fails in it (%s) fails by its
 });
 
 describe('nothing is left behind:', () => {
-  let before: { threads: number; descriptors: number };
+  let before: ReturnType<typeof held>;
   beforeAll(async () => {
     await settled();
-    before = { threads: threadCount(), descriptors: descriptorCount() };
+    before = held();
   });
 
   test('threads and descriptors are as many after a fault as before', async () => {
@@ -349,6 +319,6 @@ describe('nothing is left behind:', () => {
       await expectNextSucceeds(source, dir);
     }
     await settled();
-    expect({ threads: threadCount(), descriptors: descriptorCount() }).toEqual(before);
+    expect(held()).toEqual(before);
   });
 });

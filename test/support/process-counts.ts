@@ -11,8 +11,13 @@ export function threadCount(): number {
 }
 
 /** Open file descriptors. */
-export function descriptorCount(): number {
+function descriptorCount(): number {
   return readdirSync('/proc/self/fd').length;
+}
+
+/** Both. */
+export function held(): { readonly threads: number; readonly descriptors: number } {
+  return { threads: threadCount(), descriptors: descriptorCount() };
 }
 
 /** Lets closed sockets and ended threads go. */

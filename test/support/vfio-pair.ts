@@ -6,7 +6,6 @@ import { deviceModule, loadDevice } from '../../src/hw/device-registry.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
 import { parseDeviceProperties } from '../../src/hw/vfio/vfio-properties.ts';
 import type { MachinePair } from './machine-pair.ts';
-import { turnUntil, type WatchedVm } from './watched-vm.ts';
 
 /** The capabilities of a migration that waits for its devices. */
 export const ACK = ['return-path', 'switchover-ack'];
@@ -52,15 +51,6 @@ export async function expectFails({ source, uri }: MachinePair): Promise<string>
   await source.vm.migrate({ uri });
   expect(await source.ended()).toBe('failed');
   return source.vm.queryMigrate()['error-desc'] ?? '';
-}
-
-/** The guest goes on, and its RAM is what it left. */
-export async function expectGuestGoesOn({ vm }: WatchedVm): Promise<void> {
-  await turnUntil(() => vm.queryStatus().status === 'running');
-  await turnUntil(() => vm.checkGuests().every(({ detail }) => !/no guest header/.test(detail))); // it has begun
-  await vm.stop();
-  expect(vm.checkGuests()).toMatchObject([{ ok: true }]);
-  await vm.cont();
 }
 
 /** What the source tells of its devices. */

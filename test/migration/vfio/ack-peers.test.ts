@@ -3,8 +3,9 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
+import { expectGuestGoesOn } from '../../support/running-guest.ts';
 import { tempDir } from '../../support/temp.ts';
-import { ACK, expectGuestGoesOn, GUEST, vfioConfigs } from '../../support/vfio-pair.ts';
+import { ACK, GUEST, vfioConfigs } from '../../support/vfio-pair.ts';
 import { WatchedVm } from '../../support/watched-vm.ts';
 
 const ONE_ACK = Buffer.from('00070000', 'hex');

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { blockersOf, toleratedBlockers } from '../../../src/migration/blockers.ts';
 import { Vm } from '../../../src/migration/vm.ts';
 import { machinePair } from '../../support/machine-pair.ts';
-import { expectGuestGoesOn, GUEST, migrated, vfioConfig, vfioConfigs } from '../../support/vfio-pair.ts';
+import { expectGuestGoesOn } from '../../support/running-guest.ts';
+import { GUEST, migrated, vfioConfig, vfioConfigs } from '../../support/vfio-pair.ts';
 import { WatchedVm } from '../../support/watched-vm.ts';
 
 describe('migrate is refused, and the guest never notices,', () => {

@@ -6,8 +6,9 @@
 import { describe, expect, test } from 'vitest';
 import { AckHolder } from '../../support/ack-holder.ts';
 import { machinePair } from '../../support/machine-pair.ts';
+import { expectGuestGoesOn } from '../../support/running-guest.ts';
 import { tempDir } from '../../support/temp.ts';
-import { ACK, expectGuestGoesOn, GUEST, vfioConfigs } from '../../support/vfio-pair.ts';
+import { ACK, GUEST, vfioConfigs } from '../../support/vfio-pair.ts';
 import { turnUntil, type WatchedVm, type WatchedVmOptions } from '../../support/watched-vm.ts';
 
 /** How acks are counted, and how many come for two devices. */

@@ -5,16 +5,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { machinePair } from '../../support/machine-pair.ts';
-import {
-  ACK,
-  devicesOf,
-  expectFails,
-  expectGuestGoesOn,
-  GUEST,
-  migrated,
-  vfioConfig,
-  vfioConfigs,
-} from '../../support/vfio-pair.ts';
+import { expectGuestGoesOn } from '../../support/running-guest.ts';
+import { ACK, devicesOf, expectFails, GUEST, migrated, vfioConfig, vfioConfigs } from '../../support/vfio-pair.ts';
 import { turnUntil, type WatchedVm } from '../../support/watched-vm.ts';
 
 const MIB = 2 ** 20;

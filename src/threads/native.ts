@@ -17,6 +17,11 @@ export interface Native {
   writev(fd: number, iovAddress: number, count: number): number;
   /** `readv(2)`, as writev; 0 is end of file. */
   readv(fd: number, iovAddress: number, count: number): number;
+  /**
+   * `memcpy(3)` between places that do not overlap. To or from shared memory, JavaScript's own way copies word by word, as atomically
+   * as its memory model asks for.
+   */
+  copy(to: number, from: number, length: number): void;
   /** Asks the kernel for socket buffers of this size (bytes); it may grant less. */
   setSocketBuffers(fd: number, bytes: number): void;
   /** As `setSocketBuffers`, for what is to be sent alone. */
@@ -91,6 +96,7 @@ function bind(ffi: FfiModule): Native {
     mmap: { arguments: ['u64', 'u64', 'i32', 'i32', 'i32', 'i64'], return: 'u64' },
     writev: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
     readv: { arguments: ['i32', 'u64', 'i32'], return: 'i32' },
+    memcpy: { arguments: ['u64', 'u64', 'u64'], return: 'u64' },
     setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
     poll: { arguments: ['u64', 'u64', 'i32'], return: 'i32' },
     fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
@@ -103,8 +109,9 @@ function bind(ffi: FfiModule): Native {
     return found;
   };
   const [madvise, writev, readv, setsockopt] = [call('madvise'), call('writev'), call('readv'), call('setsockopt')];
-  const [mmap, poll, fcntl, shutdown, errnoLocation] = [
+  const [mmap, memcpy, poll, fcntl, shutdown, errnoLocation] = [
     call('mmap'),
+    call('memcpy'),
     call('poll'),
     call('fcntl'),
     call('shutdown'),
@@ -134,6 +141,9 @@ function bind(ffi: FfiModule): Native {
     },
     writev: (fd, iovAddress, count) => orErrno(writev(fd, BigInt(iovAddress), count)),
     readv: (fd, iovAddress, count) => orErrno(readv(fd, BigInt(iovAddress), count)),
+    copy: (to, from, length) => {
+      memcpy(BigInt(to), BigInt(from), BigInt(length));
+    },
     setSocketBuffers: (fd, bytes) => {
       option[0] = bytes;
       setsockopt(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);

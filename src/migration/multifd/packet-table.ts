@@ -89,10 +89,13 @@ export class PacketTable implements PinnedBytes {
   store(window: RamWindow, pieces: readonly Uint8Array[]): void {
     let [run, done] = [0, 0];
     for (const piece of pieces) {
+      const from = window.address === 0 ? 0 : (native?.addressOf(piece) ?? 0);
       for (let at = 0; at < piece.length; ) {
         const left = this.pageCount(run) * PAGE_SIZE - done;
         const count = Math.min(left, piece.length - at);
-        window.bytes.set(piece.subarray(at, at + count), this.firstPage(run) * PAGE_SIZE + done);
+        const to = this.firstPage(run) * PAGE_SIZE + done;
+        if (from === 0) window.bytes.set(piece.subarray(at, at + count), to);
+        else native?.copy(window.address + to, from + at, count);
         at += count;
         done = count === left ? 0 : done + count;
         if (done === 0) run += 1;

@@ -13,21 +13,21 @@ import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { MultifdMethod, PageCompressor, PageDecompressor } from './compression.ts';
 import type { PacketTable } from './packet-table.ts';
 
-/**
- * What a packet's pieces take is freed with the next. With glibc's own limit (128 KiB) it went back to the system and came again for each
- * packet: 2 GiB of random RAM through zstd and two channels took 1.7 s instead of 1.25.
- */
-const FREED_BYTES = 1024 ** 2;
-native?.keepFreedMemory(FREED_BYTES);
-
 type StreamMethod = Exclude<MultifdMethod, 'none'>;
 
 const PACKET_DATA_BYTES = PACKET_PAGES * PAGE_SIZE;
 /**
- * Size of a piece of what a call puts out. All but the first come without a copy, and are given back one by one, so that the next
- * has the same memory while it is still in the cache; larger ones would come from the system each time, and be cleared.
+ * What a stream puts out into: a packet's pages that do not pack, and what the formats add to them. Each further piece is a call of the
+ * library, and costs more than minizlib's copy of the first.
  */
-const PIECE_BYTES = 65_536;
+const PIECE_BYTES = PACKET_DATA_BYTES + 65_536;
+/**
+ * What a packet's pieces take is freed with the next. With glibc's own limits it went back to the system and came again for each packet,
+ * to be cleared: 2 GiB of random RAM through zstd and two channels took up to three times as long.
+ */
+const FREED_BYTES = 8 * 1024 ** 2;
+native?.keepFreedMemory(FREED_BYTES);
+
 /** zlib's mark of a flush. */
 const SYNC_FLUSH_END = Buffer.of(0x00, 0x00, 0xff, 0xff);
 
@@ -37,13 +37,13 @@ export function streamCompressor(method: StreamMethod, level: number): PageCompr
     case 'zlib':
       return new StreamCompressor(
         MULTIFD_METHOD.zlib,
-        new Codec(Deflate, { level, chunkSize: PIECE_BYTES }, constants.Z_SYNC_FLUSH),
+        new Codec(Deflate, { level, chunkSize: PIECE_BYTES, flush: constants.Z_SYNC_FLUSH }),
       );
     case 'zstd': {
       const params = { [constants.ZSTD_c_compressionLevel]: level };
       return new StreamCompressor(
         MULTIFD_METHOD.zstd,
-        new Codec(ZstdCompress, { params, chunkSize: PIECE_BYTES }, constants.ZSTD_e_flush),
+        new Codec(ZstdCompress, { params, chunkSize: PIECE_BYTES, flush: constants.ZSTD_e_flush }),
       );
     }
     default:
@@ -57,11 +57,11 @@ export function streamDecompressor(method: StreamMethod): PageDecompressor {
   const limits = { chunkSize: PIECE_BYTES, maxOutputLength: PACKET_DATA_BYTES };
   switch (method) {
     case 'zlib':
-      return new StreamDecompressor(new Codec(Inflate, limits, constants.Z_SYNC_FLUSH), SYNC_FLUSH_END);
+      return new StreamDecompressor(new Codec(Inflate, { ...limits, flush: constants.Z_SYNC_FLUSH }), SYNC_FLUSH_END);
     case 'zstd': {
       const params = { [constants.ZSTD_d_windowLogMax]: LIMITS.MULTIFD_ZSTD_WINDOW_LOG };
       return new StreamDecompressor(
-        new Codec(ZstdDecompress, { params, ...limits }, constants.ZSTD_e_flush),
+        new Codec(ZstdDecompress, { params, ...limits, flush: constants.ZSTD_e_flush }),
         undefined,
       );
     }
@@ -73,6 +73,8 @@ export function streamDecompressor(method: StreamMethod): PageDecompressor {
 class StreamCompressor implements PageCompressor {
   readonly method: number;
   readonly #codec: Codec;
+  /** Pages that do not follow each other; from the first packet with such. */
+  #gather: Uint8Array | undefined;
 
   constructor(method: number, codec: Codec) {
     this.method = method;
@@ -82,15 +84,28 @@ class StreamCompressor implements PageCompressor {
   /** The guest may write to a page meanwhile: both libraries copy what they are given before they look at it. */
   add(segments: Segments, block: RamWindow, table: PacketTable): void {
     if (table.runCount === 0) return;
-    this.#codec.begin();
-    for (let run = 0; run < table.runCount; run++) {
-      const start = table.firstPage(run) * PAGE_SIZE;
-      this.#codec.write(block.bytes.subarray(start, start + table.pageCount(run) * PAGE_SIZE));
-    }
-    for (const piece of this.#codec.flush()) {
+    for (const piece of this.#codec.pass(this.#input(block, table))) {
       segments.add({ bytes: piece, address: native?.addressOf(piece) ?? 0 }, 0, piece.length);
     }
   }
+
+  /** The pages of all runs as one: each call of the library costs more than copying them. */
+  #input(block: RamWindow, table: PacketTable): Uint8Array {
+    if (table.runCount === 1) return pagesOf(block, table, 0);
+    this.#gather ??= new Uint8Array(PACKET_DATA_BYTES);
+    let length = 0;
+    for (let run = 0; run < table.runCount; run++) {
+      const pages = pagesOf(block, table, run);
+      this.#gather.set(pages, length);
+      length += pages.length;
+    }
+    return this.#gather.subarray(0, length);
+  }
+}
+
+function pagesOf(block: RamWindow, table: PacketTable, run: number): Uint8Array {
+  const start = table.firstPage(run) * PAGE_SIZE;
+  return block.bytes.subarray(start, start + table.pageCount(run) * PAGE_SIZE);
 }
 
 class StreamDecompressor implements PageDecompressor {
@@ -108,9 +123,7 @@ class StreamDecompressor implements PageDecompressor {
     if (end !== undefined && Buffer.compare(data.subarray(-end.length), end) !== 0) {
       throw new Error('the stream was finished, or is not flushed at the end of the packet');
     }
-    this.#codec.begin();
-    this.#codec.write(data);
-    const pieces = this.#codec.flush();
+    const pieces = this.#codec.pass(data);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     if (length !== byteLength) throw new Error(`it expands to ${length} bytes`);
     return pieces;
@@ -124,15 +137,12 @@ class StreamDecompressor implements PageDecompressor {
 type CodecClass = typeof Deflate | typeof Inflate | typeof ZstdCompress | typeof ZstdDecompress;
 
 /**
- * One stream of minizlib, written to synchronously: what a call puts out is there when it returns. The first piece of a call is a copy
- * that minizlib made; the others are the memory that Node's stream fills, piece after piece, and goes on in until it is full.
+ * One stream of minizlib, written to and flushed synchronously: what a call puts out is there when it returns. The first piece of a call
+ * is a copy that minizlib made; the others are the memory that Node's stream fills, piece after piece, and goes on in until it is full.
  */
 class Codec {
   readonly #stream: InstanceType<CodecClass>;
-  readonly #flush: number;
   #pieces: Uint8Array[] = [];
-  /** How many of them there were before the call that runs. */
-  #before = 0;
   /** Memory that nobody needs after the pieces are done with. */
   #spent: ArrayBufferLike[] = [];
   /** What the stream goes on in. */
@@ -140,47 +150,40 @@ class Codec {
   #error: Error | undefined;
 
   /** `options` go to node:zlib as they are, although minizlib's types name only some of them. */
-  constructor(type: CodecClass, options: object, flush: number) {
+  constructor(type: CodecClass, options: object) {
     this.#stream = new type(options);
-    this.#flush = flush;
     this.#stream.on('data', (piece: Uint8Array) => this.#receive(piece));
     this.#stream.on('error', (error) => {
       this.#error ??= error instanceof Error ? error : new Error(String(error));
     });
   }
 
-  /** The pieces of the last time are done with: their memory is given back at once, and not when it is collected. */
-  begin(): void {
-    for (const memory of this.#spent) if (memory instanceof ArrayBuffer) memory.transfer(0);
-    this.#spent = [];
-    this.#pieces = [];
-  }
-
-  write(data: Uint8Array): void {
-    this.#before = this.#pieces.length;
+  /** What `data` becomes, flushed; valid until the next call. */
+  pass(data: Uint8Array): readonly Uint8Array[] {
+    this.#giveBack();
     // A view of the same bytes: minizlib wants Buffers.
     this.#stream.write(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
-    if (this.#error !== undefined) throw this.#error;
-  }
-
-  /** All that was put out since `begin`; valid until the next `begin`. */
-  flush(): readonly Uint8Array[] {
-    this.#before = this.#pieces.length;
-    this.#stream.flush(this.#flush);
     if (this.#error !== undefined) throw this.#error;
     return this.#pieces;
   }
 
   /** Nothing is written any more. The library's own memory, some 100 KiB, would else wait to be collected, and so would the pieces. */
   close(): void {
-    this.begin();
+    this.#giveBack();
     this.#stream.close();
     if (this.#current instanceof ArrayBuffer) this.#current.transfer(0);
     this.#current = undefined;
   }
 
+  /** The pieces of the last time are done with: their memory is given back at once, and not when it is collected. */
+  #giveBack(): void {
+    for (const memory of this.#spent) if (memory instanceof ArrayBuffer) memory.transfer(0);
+    this.#spent = [];
+    this.#pieces = [];
+  }
+
   #receive(piece: Uint8Array): void {
-    const isCopy = this.#pieces.length === this.#before;
+    const isCopy = this.#pieces.length === 0;
     this.#pieces.push(piece);
     if (isCopy) {
       // A small one shares its memory with others.

@@ -53,24 +53,49 @@ async function socketSpeeds(kind: 'tcp' | 'unix'): Promise<number[]> {
 
 /** Bytes per second from this process to another one that throws them away. */
 export async function socketSpeed(kind: 'tcp' | 'unix'): Promise<number> {
+  await using sink = await connectSink(kind);
+  const chunk = Buffer.alloc(WRITE_BYTES, 1);
+  const start = performance.now();
+  for (let sent = 0; sent < SOCKET_BYTES; sent += WRITE_BYTES) await write(sink.socket, chunk);
+  return SOCKET_BYTES / ((performance.now() - start) / 1000);
+}
+
+/** How long so many bytes take over TCP from this process's memory to another one's, where all of them are kept (ms). */
+export async function memoryToMemoryMs(bytes: number): Promise<number> {
+  const memory = Buffer.alloc(bytes, 1);
+  await using sink = await connectSink('tcp', bytes);
+  const arrived = once(sink.socket, 'data');
+  const start = performance.now();
+  for (let sent = 0; sent < bytes; sent += WRITE_BYTES) {
+    await write(sink.socket, memory.subarray(sent, Math.min(sent + WRITE_BYTES, bytes)));
+  }
+  await arrived;
+  return performance.now() - start;
+}
+
+/** A connection to a sink of its own, which keeps `keptBytes` or throws all away. */
+async function connectSink(kind: 'tcp' | 'unix', keptBytes = 0): Promise<{ socket: Socket } & AsyncDisposable> {
   await using dir = await tempDir();
   const server = createServer();
   server.listen(kind === 'unix' ? { path: dir.file('raw.sock') } : { host: '127.0.0.1', port: 0 });
   await once(server, 'listening');
   const address = server.address();
   const where = address === null || typeof address === 'string' ? dir.file('raw.sock') : String(address.port);
-  const sink = spawn(process.execPath, [SINK, kind, where], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const args = [SINK, kind, where, String(keptBytes)];
+  const sink = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   const [socket] = (await once(server, 'connection')) as [Socket];
   server.close();
-  const chunk = Buffer.alloc(WRITE_BYTES, 1);
-  const start = performance.now();
-  for (let sent = 0; sent < SOCKET_BYTES; sent += WRITE_BYTES) {
-    await new Promise<void>((resolve, reject) => {
-      socket.write(chunk, (error) => (error ? reject(error) : resolve()));
-    });
-  }
-  const seconds = (performance.now() - start) / 1000;
-  socket.end();
-  await once(sink, 'exit');
-  return SOCKET_BYTES / seconds;
+  return {
+    socket,
+    [Symbol.asyncDispose]: async () => {
+      socket.end();
+      await once(sink, 'exit');
+    },
+  };
+}
+
+function write(socket: Socket, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.write(bytes, (error) => (error ? reject(error) : resolve()));
+  });
 }

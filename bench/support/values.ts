@@ -68,7 +68,8 @@ async function measureInTurn(
   const samples: Record<string, number[]> = {};
   for (const name of names) await rows[name]?.measure();
   for (let n = 0; n < repeats; n += 1) {
-    for (const name of names) {
+    // Who goes first alternates: what a row leaves behind is not always another's.
+    for (const name of n % 2 === 0 ? names : names.toReversed()) {
       const value = await rows[name]?.measure();
       if (value !== undefined) (samples[name] ??= []).push(value);
     }

@@ -31,7 +31,9 @@ export interface MigrationVerdict {
   readonly verdict: 'pass' | 'fail';
   readonly totalMs: number;
   readonly setupMs: number;
+  /** To a tenth where there is a ledger, else whole, as QEMU tells it. */
   readonly downtimeMs: number;
+  /** At the switchover, or the last before it; to a tenth where there is a ledger. */
   readonly expectedDowntimeMs: number | null;
   readonly iterations: number;
   readonly transferredBytes: number;
@@ -61,8 +63,8 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
     verdict: pass ? 'pass' : 'fail',
     totalMs: info['total-time'] ?? 0,
     setupMs: info['setup-time'] ?? 0,
-    downtimeMs: info.downtime ?? 0,
-    expectedDowntimeMs: roundOrNull(info['x-switchover']?.['expected-downtime'] ?? seen.expectedDowntimeMs),
+    downtimeMs: tenths(info['x-switchover']?.ledger?.downtimeMs ?? info.downtime ?? 0),
+    expectedDowntimeMs: tenthsOrNull(info['x-switchover']?.['expected-downtime'] ?? seen.expectedDowntimeMs),
     iterations: info.ram?.['dirty-sync-count'] ?? 0,
     transferredBytes: info.ram?.transferred ?? 0,
     ramBytes: info.ram?.total ?? 0,
@@ -72,7 +74,7 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
     destinationSha256: seen.destinationSha256,
     guests: seen.guests,
     guestContinued: seen.continued ?? null,
-    expectedDowntimeByRamMs: roundOrNull(info['x-switchover']?.['expected-downtime-by-ram']),
+    expectedDowntimeByRamMs: tenthsOrNull(info['x-switchover']?.['expected-downtime-by-ram']),
     ackMs: Object.fromEntries(
       (info['x-switchover']?.devices ?? []).flatMap((device) =>
         device['ack-ms'] === undefined ? [] : [[device.id, device['ack-ms']]],
@@ -82,8 +84,12 @@ export function verdictOf(seen: MigrationObservation): MigrationVerdict {
   };
 }
 
-function roundOrNull(ms: number | undefined): number | null {
-  return ms === undefined || !Number.isFinite(ms) ? null : Math.round(ms);
+function tenthsOrNull(ms: number | undefined): number | null {
+  return ms === undefined || !Number.isFinite(ms) ? null : tenths(ms);
+}
+
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }
 
 /** The exit code a verdict stands for. */

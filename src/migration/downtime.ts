@@ -26,7 +26,7 @@ export interface DowntimeEstimate {
 }
 
 /** Stopping and starting a machine and telling each other, apart from all bytes (ms); `bench switchover-ack`, row crypto. */
-const FIXED_MS = 8;
+const FIXED_MS = 9;
 /** What each device adds to that (ms); the same row. */
 const FIXED_DEVICE_MS = 1.5;
 

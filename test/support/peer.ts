@@ -56,7 +56,7 @@ export interface Peer extends AsyncDisposable {
   /** SHA-256 in hex of all RAM, through QMP pmemsave. */
   ramSha256(): Promise<string>;
   /** Waits for a status of query-migrate; rejects at another final status, at the process's end, or after `timeoutMs`. */
-  waitStatus(wanted: string | readonly string[], timeoutMs?: number): Promise<MigrateInfo>;
+  waitStatus(wanted: string | readonly string[], timeoutMs?: number, pollMs?: number): Promise<MigrateInfo>;
   /** Waits for a state of query-status, such as `running` or `paused`. */
   waitRunState(wanted: string | readonly string[], timeoutMs?: number): Promise<void>;
   /** Switches migration capabilities, `{ 'return-path': true }`. */
@@ -151,11 +151,16 @@ class PeerProcess {
   }
 
   /** Asks `condition` again and again until it holds; rejects when the process is gone or the time is up. */
-  async until(what: string, timeoutMs: number, condition: () => Promise<boolean>): Promise<void> {
+  async until(
+    what: string,
+    timeoutMs: number,
+    condition: () => Promise<boolean>,
+    pollMs: number = POLL_MS,
+  ): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     while (!(await this.#alive(what, condition))) {
       if (performance.now() > deadline) throw this.failure(`waited ${timeoutMs} ms for ${what}`);
-      await delay(POLL_MS);
+      await delay(pollMs);
     }
   }
 
@@ -223,10 +228,10 @@ class RunningPeer implements Peer {
     return hash.digest('hex');
   }
 
-  async waitStatus(wanted: string | readonly string[], timeoutMs = STATUS_MS): Promise<MigrateInfo> {
+  async waitStatus(wanted: string | readonly string[], timeoutMs = STATUS_MS, pollMs = POLL_MS): Promise<MigrateInfo> {
     const statuses = typeof wanted === 'string' ? [wanted] : wanted;
     let info: MigrateInfo = {};
-    await this.#process.until(`migration status ${statuses.join(' or ')}`, timeoutMs, async () => {
+    const isThere = async () => {
       // QMP's reply is trusted here: a driver of tests, not a product.
       info = (await this.qmp.execute('query-migrate')) as MigrateInfo;
       const status = info.status ?? 'none';
@@ -235,7 +240,8 @@ class RunningPeer implements Peer {
       throw this.#process.failure(
         `migration ${status}, expected ${statuses.join(' or ')}: ${info['error-desc'] ?? ''}`,
       );
-    });
+    };
+    await this.#process.until(`migration status ${statuses.join(' or ')}`, timeoutMs, isThere, pollMs);
     return info;
   }
 

@@ -68,6 +68,13 @@ export class PacketTable implements PinnedBytes {
     return this.#runCount;
   }
 
+  /** Pages of all runs. */
+  get totalPages(): number {
+    let pages = 0;
+    for (let run = 0; run < this.#runCount; run++) pages += this.pageCount(run);
+    return pages;
+  }
+
   /** First page of a run. */
   firstPage(run: number): number {
     return this.#runs[run * 2]!;

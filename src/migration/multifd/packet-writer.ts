@@ -16,6 +16,7 @@ import {
 } from '../../wire/multifd.ts';
 import type { PageCompressor } from './compression.ts';
 import { PacketTable } from './packet-table.ts';
+import { STORED_SEGMENTS } from './stored-pages.ts';
 
 const LOW = 2 ** 32;
 
@@ -28,7 +29,7 @@ export class PacketWriter {
   readonly #numbers: Tally;
   /** Header and table. */
   readonly #table = new PacketTable();
-  readonly #segments = new Segments(PACKET_PAGES + 1);
+  readonly #segments = new Segments(1 + STORED_SEGMENTS);
   #block: RamWindow | undefined;
   /** Pages of the last packet. */
   normalPages = 0;

@@ -12,6 +12,7 @@ import { MULTIFD_METHOD, PACKET_PAGES } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { MultifdMethod, PageCompressor, PageDecompressor } from './compression.ts';
 import type { PacketTable } from './packet-table.ts';
+import { RandomnessTest, StoredPages } from './stored-pages.ts';
 
 type StreamMethod = Exclude<MultifdMethod, 'none'>;
 
@@ -28,6 +29,11 @@ const PIECE_BYTES = PACKET_DATA_BYTES + 65_536;
 const FREED_BYTES = 8 * 1024 ** 2;
 native?.keepFreedMemory(FREED_BYTES);
 
+/** A packet of which zlib leaves more than this share does not pack. */
+const PACKED_SHARE = 31 / 32;
+/** Every so many packets one that looks as if it did not pack is tried: pages may repeat each other and still look random. */
+const TRY_EVERY = 32;
+
 /** zlib's mark of a flush. */
 const SYNC_FLUSH_END = Buffer.of(0x00, 0x00, 0xff, 0xff);
 
@@ -35,10 +41,7 @@ const SYNC_FLUSH_END = Buffer.of(0x00, 0x00, 0xff, 0xff);
 export function streamCompressor(method: StreamMethod, level: number): PageCompressor {
   switch (method) {
     case 'zlib':
-      return new StreamCompressor(
-        MULTIFD_METHOD.zlib,
-        new Codec(Deflate, { level, chunkSize: PIECE_BYTES, flush: constants.Z_SYNC_FLUSH }),
-      );
+      return new ZlibCompressor(new Codec(Deflate, { level, chunkSize: PIECE_BYTES, flush: constants.Z_SYNC_FLUSH }));
     case 'zstd': {
       const params = { [constants.ZSTD_c_compressionLevel]: level };
       return new StreamCompressor(
@@ -84,7 +87,11 @@ class StreamCompressor implements PageCompressor {
   /** The guest may write to a page meanwhile: both libraries copy what they are given before they look at it. */
   add(segments: Segments, block: RamWindow, table: PacketTable): void {
     if (table.runCount === 0) return;
-    for (const piece of this.#codec.pass(this.#input(block, table))) {
+    this.addPieces(segments, this.#codec.pass(this.#input(block, table)));
+  }
+
+  protected addPieces(segments: Segments, pieces: readonly Uint8Array[]): void {
+    for (const piece of pieces) {
       segments.add({ bytes: piece, address: native?.addressOf(piece) ?? 0 }, 0, piece.length);
     }
   }
@@ -106,6 +113,39 @@ class StreamCompressor implements PageCompressor {
 function pagesOf(block: RamWindow, table: PacketTable, run: number): Uint8Array {
   const start = table.firstPage(run) * PAGE_SIZE;
   return block.bytes.subarray(start, start + table.pageCount(run) * PAGE_SIZE);
+}
+
+/** As StreamCompressor, but pages that do not pack stay as they are, once a packet of them has been tried. */
+class ZlibCompressor extends StreamCompressor {
+  readonly #codec: Codec;
+  readonly #stored = new StoredPages();
+  readonly #test = new RandomnessTest();
+  /** Packets stored since the last that was packed; undefined when that one did pack. */
+  #storedCount: number | undefined;
+
+  constructor(codec: Codec) {
+    super(MULTIFD_METHOD.zlib, codec);
+    this.#codec = codec;
+  }
+
+  override add(segments: Segments, block: RamWindow, table: PacketTable): void {
+    if (this.#storedCount !== undefined && table.runCount > 0) {
+      this.#storedCount += 1;
+      if (this.#storedCount < TRY_EVERY && this.#test.looksRandom(block, table)) {
+        this.#stored.addTo(segments, block, table);
+        return;
+      }
+    }
+    const before = segments.byteLength;
+    super.add(segments, block, table);
+    const packed = segments.byteLength - before;
+    if (packed === 0) return;
+    this.#storedCount = undefined;
+    if (packed < table.totalPages * PAGE_SIZE * PACKED_SHARE) return;
+    // What is stored from now on the library knows nothing of: nothing may refer to what was before.
+    this.addPieces(segments, this.#codec.forget());
+    this.#storedCount = 0;
+  }
 }
 
 class StreamDecompressor implements PageDecompressor {
@@ -143,6 +183,8 @@ type CodecClass = typeof Deflate | typeof Inflate | typeof ZstdCompress | typeof
 class Codec {
   readonly #stream: InstanceType<CodecClass>;
   #pieces: Uint8Array[] = [];
+  /** How many of them there were before the call that runs. */
+  #before = 0;
   /** Memory that nobody needs after the pieces are done with. */
   #spent: ArrayBufferLike[] = [];
   /** What the stream goes on in. */
@@ -162,9 +204,20 @@ class Codec {
   pass(data: Uint8Array): readonly Uint8Array[] {
     this.#giveBack();
     // A view of the same bytes: minizlib wants Buffers.
-    this.#stream.write(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+    return this.#call(() => this.#stream.write(Buffer.from(data.buffer, data.byteOffset, data.byteLength)));
+  }
+
+  /** Makes zlib forget what it has seen; what it puts out for that comes behind the pieces of the last `pass`, and is valid as long. */
+  forget(): readonly Uint8Array[] {
+    return this.#call(() => this.#stream.flush(constants.Z_FULL_FLUSH));
+  }
+
+  #call(write: () => void): readonly Uint8Array[] {
+    const before = this.#pieces.length;
+    this.#before = before;
+    write();
     if (this.#error !== undefined) throw this.#error;
-    return this.#pieces;
+    return this.#pieces.slice(before);
   }
 
   /** Nothing is written any more. The library's own memory, some 100 KiB, would else wait to be collected, and so would the pieces. */
@@ -183,7 +236,7 @@ class Codec {
   }
 
   #receive(piece: Uint8Array): void {
-    const isCopy = this.#pieces.length === 0;
+    const isCopy = this.#pieces.length === this.#before;
     this.#pieces.push(piece);
     if (isCopy) {
       // A small one shares its memory with others.

@@ -18,6 +18,10 @@ export interface BenchOptions {
   readonly rows: readonly string[];
   /** Who takes part in a comparison; the first is what the others are measured against. */
   readonly subjects: readonly Subject[];
+  /** Rows as earlier runs recorded them, to be shown beside those that are measured now. */
+  readonly earlier?: readonly object[];
+  /** Told of each row as soon as it is measured, as it is to be recorded. */
+  readonly onRow?: (row: object) => void;
 }
 
 /** One benchmark: a question, and rows that answer it. */
@@ -26,6 +30,8 @@ export interface Bench {
   /** Names of the rows, for --rows. */
   readonly rows: readonly string[];
   readonly defaultPairs: number;
+  /** Its rows stand for themselves: they may be measured on different days. */
+  readonly canResume?: boolean;
   /** Measures, prints tables, and returns what is recorded as JSON. */
   run(options: BenchOptions): Promise<object>;
 }

@@ -40,6 +40,12 @@ export interface RowResult {
   readonly disturbedPairs: number;
 }
 
+/** A row with what is to be known of it when others were measured on other days. */
+interface RecordedRow extends RowResult {
+  readonly date: string;
+  readonly pairs: number;
+}
+
 /** One subject's part of a row. */
 export interface SubjectResult {
   readonly subject: Subject;
@@ -65,13 +71,19 @@ export function migrationBench(options: {
     question,
     rows: rows.map((row) => row.name),
     defaultPairs,
+    canResume: true,
     run: async (chosen) => {
       const why = whyNoQemu();
       if (why !== undefined) throw new Error(why);
       const wanted = rows.filter((row) => chosen.rows.includes(row.name));
       const beside = await before([...new Set(wanted.map((row) => row.content))]);
       const outcomes = await measureRows(wanted, chosen);
-      const results = outcomes.filter((outcome) => 'subjects' in outcome);
+      // Only what this function returned before comes back.
+      const earlier = (chosen.earlier ?? []) as readonly RecordedRow[];
+      const places = new Map(rows.map(({ name }, place) => [name, place]));
+      const results = [...earlier, ...outcomes.filter((outcome) => 'subjects' in outcome)].toSorted(
+        (one, other) => (places.get(one.row.name) ?? 0) - (places.get(other.row.name) ?? 0),
+      );
       printRows(results);
       printUse(results);
       printNoise(results);
@@ -90,8 +102,8 @@ interface RowFailure {
 async function measureRows(
   rows: readonly MigrationRow[],
   chosen: BenchOptions,
-): Promise<readonly (RowResult | RowFailure)[]> {
-  const results: (RowResult | RowFailure)[] = [];
+): Promise<readonly (RecordedRow | RowFailure)[]> {
+  const results: (RecordedRow | RowFailure)[] = [];
   const groups = Map.groupBy(rows, ({ content, memoryBytes }) => `${content}-${memoryBytes}`);
   for (const [name, group] of groups) {
     await using dir = await tempDir();
@@ -101,7 +113,10 @@ async function measureRows(
     const written = await writeContent({ directory: dir.path, name, memoryBytes, mix: CONTENTS[content], seed: SEED });
     for (const row of group) {
       try {
-        results.push(await measureRow(row, written, chosen));
+        const result = await measureRow(row, written, chosen);
+        const recorded = { date: new Date().toISOString(), pairs: chosen.pairs, ...result };
+        results.push(recorded);
+        chosen.onRow?.(recorded);
       } catch (error) {
         const why = messageOf(error);
         console.log(`  ${row.name}  CANNOT BE MEASURED: ${why}`);

@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- NAME [--pairs N] [--rows A,B] [--subjects A,B] [--json FILE] [--resume]`: runs one benchmark, prints its
- * tables, writes JSON; with `--resume` only rows that the JSON lacks, each recorded as soon as it is measured. One question per file; a benchmark is added by a file and a line in benches.ts. See README.md.
+ * tables, writes JSON; with `--resume` only rows that the JSON lacks, each recorded as soon as it is measured. One question per
+ * file; a benchmark is added by a file and a line in benches.ts. See README.md.
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

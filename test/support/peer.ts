@@ -55,7 +55,7 @@ export interface Peer extends AsyncDisposable {
   readonly exited: Promise<number | string>;
   /** SHA-256 in hex of all RAM, through QMP pmemsave. */
   ramSha256(): Promise<string>;
-  /** Waits for a status of query-migrate; rejects at another final status, at the process's end, or after `timeoutMs`. */
+  /** Waits for a status of query-migrate; rejects at another final status, at the process's end, or after `timeoutMs`. Asks every `pollMs`. */
   waitStatus(wanted: string | readonly string[], timeoutMs?: number, pollMs?: number): Promise<MigrateInfo>;
   /** Waits for a state of query-status, such as `running` or `paused`. */
   waitRunState(wanted: string | readonly string[], timeoutMs?: number): Promise<void>;

@@ -1,7 +1,7 @@
 /**
  * Pages that do not pack, in a zlib stream: stored blocks (RFC 1951 §3.2.4) that go out straight from guest RAM, and the question whether a
- * packet's pages look like such. Deflate finds out for itself, at a fiftieth of the speed: 2 GiB of random RAM over two
- * channels took 23 s.
+ * packet's pages look like such. Deflate finds out for itself, byte by byte: 2 GiB of random RAM over two channels took 23 s
+ * so, and take 2.2 s stored.
  */
 
 import type { RamWindow } from '../../hw/ram-window.ts';

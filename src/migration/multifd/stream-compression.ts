@@ -24,7 +24,7 @@ const PACKET_DATA_BYTES = PACKET_PAGES * PAGE_SIZE;
 const PIECE_BYTES = PACKET_DATA_BYTES + 65_536;
 /**
  * What a packet's pieces take is freed with the next. With glibc's own limits it went back to the system and came again for each packet,
- * to be cleared: 2 GiB of random RAM through zstd and two channels took up to three times as long.
+ * to be cleared: 2 GiB of random RAM through zstd and two channels took twice as long.
  */
 const FREED_BYTES = 8 * 1024 ** 2;
 native?.keepFreedMemory(FREED_BYTES);

@@ -93,7 +93,10 @@ function kernelInterface(name: string): string {
   const source = readFileSync(join(sourceDir, `${name}.ts`), 'utf8');
   const methods = source.matchAll(/(\/\*\*(?:(?!\*\/)[\s\S])*\*\/)\nexport function (\w+)\(([^)]*)\): (\w+) \{/g);
   const lines = Array.from(methods, ([, doc = '', method = '', parameters = '', result = '']) => {
-    const list = parameters.split(/,\s*/).filter((parameter) => parameter !== '');
+    const list = parameters
+      .trim()
+      .split(/,\s*/)
+      .filter((parameter) => parameter !== '');
     const typed = list.map((parameter) => {
       const [parameterName = '', type = ''] = parameter.split(': ');
       return `${parameterName}: ${numberType(`${name}.${method}`, type)}`;

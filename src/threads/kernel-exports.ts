@@ -75,19 +75,35 @@ export interface GuestKernel {
 /** Exports of packets.wasm. */
 export interface PacketsKernel {
   /**
-   * Moves the all-zero ones of the `count` pages in the list at `pages` to its end, by exchange, and takes the mark of pages
-   * never written off all; returns how many others there are. `marks` has a byte of work space for each.
+   * Makes packets of the `count` pages in the list at `pages`, 128 in each but the last: fields and tables in the headers at
+   * `headers`, how many pages and runs each has at `packets`, and the runs of the n-th at `runs` + 1024 n. Unless `detectZero` is 0, zero
+   * pages go behind the others in the tables, and into no run. `number` is the first one's. `marks` has 128 bytes of work space.
+   * Returns how many packets there are.
    */
-  partition(pages: number, count: number, marks: number): number;
+  makePackets(
+    pages: number,
+    count: number,
+    detectZero: number,
+    number: number,
+    headers: number,
+    packets: number,
+    runs: number,
+    marks: number,
+  ): number;
 
-  /** Takes the mark of pages never written off the `count` pages in the list at `pages`: nobody asks which are zero. */
-  unmark(pages: number, count: number): void;
-
-  /** Writes the offsets of the `count` pages at `pages` into `table`, whose entries up to `before` were used and become zero. */
-  writeTable(pages: number, count: number, table: number, before: number): void;
-
-  /** The `count` pages at `pages` as runs; returns how many. */
-  runsOfList(pages: number, count: number, runs: number): number;
+  /**
+   * Headers and pages of `count` packets as made by `makePackets`, in order, as (address, length) entries at `iov`; returns how many.
+   * `areaBase` and `ramBase` are what addresses in this memory and in the block count from.
+   */
+  gather(
+    count: number,
+    headers: number,
+    packets: number,
+    runs: number,
+    iov: number,
+    areaBase: number,
+    ramBase: number,
+  ): number;
 
   /**
    * The `count` offsets at `table` as runs; returns how many. The first that is no multiple of the page size, or not within

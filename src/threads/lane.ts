@@ -52,6 +52,14 @@ export class LaneWriter {
     return (Atomics.load(this.#slots, SLOT.PUBLISHED) - Atomics.load(this.#slots, SLOT.RELEASED)) | 0;
   }
 
+  /** Sum of what `weigh` says of the entries published and not yet released. */
+  sumUnreleased(weigh: (entry: Uint32Array) => number): number {
+    const published = Atomics.load(this.#slots, SLOT.PUBLISHED);
+    let sum = 0;
+    for (let left = this.unreleased; left > 0; left--) sum += weigh(entryAt(this.#entries, published - left));
+    return sum;
+  }
+
   /** How many were published, to ask `isReleased` about the last of them later. */
   get mark(): number {
     return Atomics.load(this.#slots, SLOT.PUBLISHED);

@@ -145,3 +145,23 @@ export class Segments implements GatherList {
     this.#iov.set(index, this.#memories[index]!.address + this.#starts[index]!, this.#lengths[index]!);
   }
 }
+
+/**
+ * Steps `count` bytes into u64 (address, length) entries from `index` on; returns the first that is left. A half-written one is
+ * shortened in place.
+ */
+export function advanceEntries(entries: BigUint64Array, index: number, count: number): number {
+  let left = count;
+  let at = index;
+  while (left > 0) {
+    const length = Number(entries[at * 2 + 1]!);
+    if (left < length) {
+      entries[at * 2] = entries[at * 2]! + BigInt(left);
+      entries[at * 2 + 1] = BigInt(length - left);
+      return at;
+    }
+    left -= length;
+    at += 1;
+  }
+  return at;
+}

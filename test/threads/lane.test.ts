@@ -72,3 +72,13 @@ test('an entry that held what somebody waits for rings at once, however full the
   reader.release(true);
   expect(bell.count).toBe(seen + 1);
 });
+
+test('what is in the ring can be summed, whatever was in it before', () => {
+  const { writer, reader } = lane(4);
+  for (const value of [7, 8, 9]) put(writer, value);
+  expect(writer.sumUnreleased((entry) => entry[1]!)).toBe(24);
+  reader.release();
+  put(writer, 10);
+  put(writer, 11);
+  expect(writer.sumUnreleased((entry) => entry[1]!)).toBe(38);
+});

@@ -6,8 +6,8 @@
 
 import type { RamWindow } from '../../hw/ram-window.ts';
 import type { Segments } from '../../threads/segments.ts';
-import { MULTIFD_METHOD } from '../../wire/multifd.ts';
-import type { PacketTable } from './packet-table.ts';
+import type { MULTIFD_METHOD } from '../../wire/multifd.ts';
+import type { PageRuns } from './page-runs.ts';
 
 /** A method of compression. */
 export type MultifdMethod = keyof typeof MULTIFD_METHOD;
@@ -16,8 +16,8 @@ export type MultifdMethod = keyof typeof MULTIFD_METHOD;
 export interface PageCompressor {
   /** Its bits in a packet's flags. */
   readonly method: number;
-  /** Adds what the pages of the runs in `table` become. */
-  add(segments: Segments, block: RamWindow, table: PacketTable): void;
+  /** Adds what the pages of the runs become. */
+  add(segments: Segments, block: RamWindow, runs: PageRuns): void;
 }
 
 /** Gets pages back. */
@@ -31,9 +31,11 @@ export interface PageDecompressor {
   close(): void;
 }
 
-/** The sending end. Levels are those of the parameters multifd-zlib-level and multifd-zstd-level. */
-export async function pageCompressor(method: MultifdMethod, level: number): Promise<PageCompressor> {
-  if (method === 'none') return UNCOMPRESSED;
+/**
+ * The sending end; undefined when pages go as they are. Levels are those of the parameters multifd-zlib-level and multifd-zstd-level.
+ */
+export async function pageCompressor(method: MultifdMethod, level: number): Promise<PageCompressor | undefined> {
+  if (method === 'none') return undefined;
   const { streamCompressor } = await import('./stream-compression.ts');
   return streamCompressor(method, level);
 }
@@ -44,9 +46,3 @@ export async function pageDecompressor(method: MultifdMethod): Promise<PageDecom
   const { streamDecompressor } = await import('./stream-compression.ts');
   return streamDecompressor(method);
 }
-
-/** No compression: the pages themselves, from where they are. */
-const UNCOMPRESSED: PageCompressor = {
-  method: MULTIFD_METHOD.none,
-  add: (segments, block, table) => table.addTo(segments, block),
-};

@@ -10,14 +10,20 @@ import { PAGE_SIZE, RAM_FLAG } from '../../wire/ram.ts';
 import { ByteWriter } from '../../wire/writer.ts';
 import { endMarker, type PagesAllowed, type RamPart, RamSender } from '../ram/ram-sender.ts';
 import type { ByteSink } from '../transport/channel.ts';
+import { BATCH_PAGES } from './packet-batch.ts';
+
+/** A batch is no more than what would give each channel so many of what is left. */
+const TURNS_LEFT = 4;
 
 /** Channels as this side of RAM sees them. */
 export interface PageChannels {
+  /** How many channels there are. */
+  readonly count: number;
   /** Bytes of packets that were handed over and may still be sent, at most. */
   readonly queuedBytes: number;
-  /** Waits until a channel has room for a packet. */
+  /** Waits until a channel has room for a batch of packets. */
   room(): Promise<void>;
-  /** Hands the first `count` of a packet's pages to the next channel with room; waits until there is one. */
+  /** Hands the first `count` pages of the list, at most BATCH_PAGES, to the next channel with room; waits until there is one. */
   sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void>;
   /** Waits until a channel has sent a packet, if any has one to send. */
   progress(): Promise<void>;
@@ -33,7 +39,7 @@ export class MultifdRamSaver extends RamSender {
   readonly #channels: PageChannels;
   readonly #detectZeroHere: boolean;
   readonly #flushEachSection: boolean;
-  readonly #scratch = new Uint32Array(PACKET_PAGES);
+  readonly #scratch = new Uint32Array(BATCH_PAGES);
   /** Pages went out since the last sync, on whatever channel. */
   #unsynced = false;
   #counted = { normalPages: 0, zeroPages: 0 };
@@ -71,13 +77,20 @@ export class MultifdRamSaver extends RamSender {
       }
       const limit = await this.#allowance(pagesAllowed, part);
       if (limit <= 0) break;
-      await this.#handOver(Math.min(PACKET_PAGES, limit), part);
+      await this.#handOver(Math.min(this.#share(), limit), part);
     }
     const passEnds = this.pendingBytes === 0 && this.#unsynced;
     if (isLast || passEnds || this.#flushEachSection) await this.#synchronize();
     await this.#sink.write(endMarker());
     this.#count(part);
     return part;
+  }
+
+  /** Pages of a batch: fewer towards the end of a pass, so that all channels come to it at about the same time. */
+  #share(): number {
+    const turns = this.#channels.count * TURNS_LEFT * PACKET_PAGES;
+    const packets = Math.ceil(this.pendingBytes / PAGE_SIZE / turns);
+    return Math.min(BATCH_PAGES, packets * PACKET_PAGES);
   }
 
   /** What is allowed, less what waits in the lanes and is not in anybody's count of bytes yet. */

@@ -1,6 +1,6 @@
 /**
- * The work area of one channel: the header and table of a RAM packet (spec/wire.md §5.2), the list of its pages, and those
- * pages as runs. A kernel goes from one to the other, because a thread that has just started runs JavaScript slowly and
+ * The work area of one receiving channel: the header and table of a RAM packet (spec/wire.md §5.2), and its pages as runs.
+ * A kernel goes from one to the other, because a thread that has just started runs JavaScript slowly and
  * WebAssembly at once.
  */
 
@@ -12,45 +12,20 @@ import { PACKET_PAGES, RAM_PACKET_BYTES, RAM_PACKET_OFFSET } from '../../wire/mu
 import { PAGE_SIZE } from '../../wire/ram.ts';
 
 /** Byte offsets in the area. */
-const AREA = { HEADER: 0, PAGES: 1536, RUNS: 2048, MARKS: 3072 } as const;
+const AREA = { HEADER: 0, RUNS: 2048 } as const;
 const TABLE_ENTRY_BYTES = 8;
 
 /** See the header. */
 export class PacketTable implements PinnedBytes {
   readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   readonly #kernels = new Map<RamWindow, PacketsKernel>();
-  readonly #pages = new Uint32Array(this.#memory.buffer, AREA.PAGES, PACKET_PAGES);
   /** Pairs of first page and number of pages. */
   readonly #runs = new Uint32Array(this.#memory.buffer, AREA.RUNS, 2 * PACKET_PAGES);
   /** Header and table. */
   readonly bytes = new Uint8Array(this.#memory.buffer, AREA.HEADER, RAM_PACKET_BYTES);
   readonly view = new DataView(this.#memory.buffer, AREA.HEADER, RAM_PACKET_BYTES);
   readonly address = native?.addressOf(this.bytes) ?? 0;
-  #used = 0;
   #runCount = 0;
-
-  /**
-   * Makes the table of the first `count` pages of `list`, with zero pages behind the others when they are to be found; the
-   * others become the runs. Returns how many they are.
-   */
-  fill(window: RamWindow, list: Uint32Array, count: number, detectZero: boolean): number {
-    const kernel = this.#kernel(window);
-    for (let index = 0; index < count; index++) this.#pages[index] = list[index]!;
-    let normal = count;
-    if (detectZero) normal = kernel.partition(AREA.PAGES, count, AREA.MARKS);
-    else kernel.unmark(AREA.PAGES, count);
-    kernel.writeTable(AREA.PAGES, count, RAM_PACKET_OFFSET.TABLE, this.#used);
-    this.#used = count;
-    this.#runCount = kernel.runsOfList(AREA.PAGES, normal, AREA.RUNS);
-    return normal;
-  }
-
-  /** Clears the table; there are no runs then. */
-  clear(): void {
-    this.bytes.fill(0, RAM_PACKET_OFFSET.TABLE, RAM_PACKET_OFFSET.TABLE + this.#used * TABLE_ENTRY_BYTES);
-    this.#used = 0;
-    this.#runCount = 0;
-  }
 
   /**
    * Takes `count` offsets of a received table from entry `first` on as runs. Returns the index of the first entry that is no
@@ -66,13 +41,6 @@ export class PacketTable implements PinnedBytes {
   /** How many runs there are. */
   get runCount(): number {
     return this.#runCount;
-  }
-
-  /** Pages of all runs. */
-  get totalPages(): number {
-    let pages = 0;
-    for (let run = 0; run < this.#runCount; run++) pages += this.pageCount(run);
-    return pages;
   }
 
   /** First page of a run. */

@@ -1,44 +1,48 @@
 /**
- * Makes the packets of one sending channel (spec/wire.md §5.2): header and table in a buffer of its own, the pages where
- * they are in guest RAM. Zero pages are found here when `detectZero` says so, and go into the table behind the others.
+ * Makes the packets of one sending channel (spec/wire.md §5.2): headers and tables in a buffer of its own, the pages where
+ * they are in guest RAM. Zero pages are found here when `detectZero` says so, and go into the tables behind the others.
  */
 
 import type { RamWindow } from '../../hw/ram-window.ts';
-import { Segments } from '../../threads/segments.ts';
+import { type GatherList, pinned, Segments } from '../../threads/segments.ts';
 import type { Tally } from '../../threads/tally.ts';
 import {
   RAM_PACKET_OFFSET as AT,
   MULTIFD_FLAG,
   MULTIFD_MAGIC,
+  MULTIFD_METHOD,
   MULTIFD_VERSION,
   PACKET_PAGES,
   RAM_PACKET_BYTES,
 } from '../../wire/multifd.ts';
 import type { PageCompressor } from './compression.ts';
-import { PacketTable } from './packet-table.ts';
+import { BATCH_PACKETS, PacketBatch } from './packet-batch.ts';
 import { STORED_SEGMENTS } from './stored-pages.ts';
 
 const LOW = 2 ** 32;
 
-/** Makes one channel's packets; each is valid until the next is made. */
+/** Makes one channel's packets: `begin`, then `next` until there is nothing left. */
 export class PacketWriter {
   readonly #windows: readonly RamWindow[];
-  readonly #compressor: PageCompressor;
+  readonly #compressor: PageCompressor | undefined;
   readonly #detectZero: boolean;
-  readonly #syncPagesAlloc: number;
   readonly #numbers: Tally;
-  /** Header and table. */
-  readonly #table = new PacketTable();
-  readonly #segments = new Segments(1 + STORED_SEGMENTS);
+  readonly #batch = new PacketBatch();
+  readonly #headers: DataView;
+  readonly #sync = pinned(RAM_PACKET_BYTES);
+  readonly #segments: Segments;
   #block: RamWindow | undefined;
-  /** Pages of the last packet. */
+  /** Packets of the batch that `next` gave so far. */
+  #given = 0;
+  /** Pages of what `next` gave last. */
   normalPages = 0;
   zeroPages = 0;
 
   /** `numbers` counts the packets of all channels together. `oldLayout` is that of QEMU up to 8.2. */
   constructor(options: {
     windows: readonly RamWindow[];
-    compressor: PageCompressor;
+    /** Undefined when pages go as they are. */
+    compressor: PageCompressor | undefined;
     detectZero: boolean;
     oldLayout: boolean;
     numbers: Tally;
@@ -46,60 +50,85 @@ export class PacketWriter {
     this.#windows = options.windows;
     this.#compressor = options.compressor;
     this.#detectZero = options.detectZero;
-    this.#syncPagesAlloc = options.oldLayout ? PACKET_PAGES : 0;
     this.#numbers = options.numbers;
-    this.#table.view.setUint32(AT.MAGIC, MULTIFD_MAGIC);
-    this.#table.view.setUint32(AT.VERSION, MULTIFD_VERSION);
+    this.#segments = new Segments(1 + (options.compressor === undefined ? 0 : STORED_SEGMENTS));
+    this.#headers = new DataView(this.#batch.bytes.buffer, this.#batch.bytes.byteOffset, this.#batch.bytes.length);
+    const flags = options.compressor?.method ?? MULTIFD_METHOD.none;
+    for (let packet = 0; packet < BATCH_PACKETS; packet++) {
+      begin(this.#headers, packet * RAM_PACKET_BYTES, flags, PACKET_PAGES);
+    }
+    begin(new DataView(this.#sync.bytes.buffer), 0, MULTIFD_FLAG.SYNC, options.oldLayout ? PACKET_PAGES : 0);
   }
 
-  /** A packet of the `count` pages in `list`, all of one block. */
-  pages(blockIndex: number, list: Uint32Array, count: number): Segments {
+  /** Takes `count` pages from `list`, all of one block, at most BATCH_PAGES. */
+  begin(blockIndex: number, list: Uint32Array, count: number): void {
     const block = this.#windows[blockIndex]!;
-    this.#name(block);
-    const normal = this.#table.fill(block, list, count, this.#detectZero);
-    const segments = this.#segments;
-    segments.reset();
-    segments.add(this.#table, 0, RAM_PACKET_BYTES);
-    this.#compressor.add(segments, block, this.#table);
-    this.#fields({
-      flags: this.#compressor.method,
-      pagesAlloc: PACKET_PAGES,
-      normal,
-      zero: count - normal,
-      dataBytes: segments.byteLength - RAM_PACKET_BYTES,
-    });
-    return segments;
+    if (block !== this.#block) this.#name(block);
+    const number = this.#numbers.add(0, Math.ceil(count / PACKET_PAGES));
+    this.#batch.fill(block, list, count, { detectZero: this.#detectZero, number });
+    this.#given = 0;
+  }
+
+  /** What is to be written next, valid until the next call; undefined when all has been given. */
+  next(): GatherList | undefined {
+    const batch = this.#batch;
+    if (this.#given === batch.packetCount) return undefined;
+    if (this.#compressor !== undefined) return this.#nextCompressed(this.#compressor);
+    this.#given = batch.packetCount;
+    this.normalPages = batch.normalPages;
+    this.zeroPages = batch.zeroPages;
+    return batch;
   }
 
   /** The packet that asks the other side to wait for all channels. */
-  sync(): Segments {
-    this.#name(undefined);
-    this.#table.clear();
-    this.#fields({ flags: MULTIFD_FLAG.SYNC, pagesAlloc: this.#syncPagesAlloc, normal: 0, zero: 0, dataBytes: 0 });
+  sync(): GatherList {
+    setNumber(new DataView(this.#sync.bytes.buffer), 0, this.#numbers.add(0, 1));
     this.#segments.reset();
-    this.#segments.add(this.#table, 0, RAM_PACKET_BYTES);
+    this.#segments.add(this.#sync, 0, RAM_PACKET_BYTES);
     return this.#segments;
   }
 
-  #fields(packet: { flags: number; pagesAlloc: number; normal: number; zero: number; dataBytes: number }): void {
-    const { view } = this.#table;
-    view.setUint32(AT.FLAGS, packet.flags);
-    view.setUint32(AT.PAGES_ALLOC, packet.pagesAlloc);
-    view.setUint32(AT.NORMAL_PAGES, packet.normal);
-    view.setUint32(AT.DATA_BYTES, packet.dataBytes);
-    const number = this.#numbers.add(0, 1);
-    view.setUint32(AT.PACKET_NUMBER, Math.floor(number / LOW));
-    view.setUint32(AT.PACKET_NUMBER + 4, number % LOW);
-    view.setUint32(AT.ZERO_PAGES, packet.zero);
-    this.normalPages = packet.normal;
-    this.zeroPages = packet.zero;
+  /** Packets up to the next with data: what a compressor made is valid until it makes the next. */
+  #nextCompressed(compressor: PageCompressor): Segments {
+    const batch = this.#batch;
+    const segments = this.#segments;
+    segments.reset();
+    this.normalPages = 0;
+    this.zeroPages = 0;
+    while (this.#given < batch.packetCount && this.normalPages === 0) {
+      const packet = this.#given++;
+      batch.show(packet);
+      batch.addHeader(segments, packet);
+      const before = segments.byteLength;
+      compressor.add(segments, this.#block!, batch);
+      this.#headers.setUint32(packet * RAM_PACKET_BYTES + AT.DATA_BYTES, segments.byteLength - before);
+      this.normalPages += batch.totalPages;
+      this.zeroPages += batch.shownZeroPages;
+    }
+    return segments;
   }
 
-  #name(block: RamWindow | undefined): void {
-    if (block === this.#block) return;
+  #name(block: RamWindow): void {
     this.#block = block;
-    const field = this.#table.bytes.subarray(AT.RAM_BLOCK, AT.TABLE);
-    field.fill(0);
-    if (block !== undefined) field.set(Buffer.from(block.name));
+    const name = Buffer.from(block.name);
+    for (let packet = 0; packet < BATCH_PACKETS; packet++) {
+      const at = packet * RAM_PACKET_BYTES;
+      const field = this.#batch.bytes.subarray(at + AT.RAM_BLOCK, at + AT.TABLE);
+      field.fill(0);
+      field.set(name);
+    }
   }
+}
+
+/** Fields that are the same in all packets of a kind. */
+function begin(view: DataView, at: number, flags: number, pagesAlloc: number): void {
+  view.setUint32(at + AT.MAGIC, MULTIFD_MAGIC);
+  view.setUint32(at + AT.VERSION, MULTIFD_VERSION);
+  view.setUint32(at + AT.FLAGS, flags);
+  view.setUint32(at + AT.PAGES_ALLOC, pagesAlloc);
+}
+
+function setNumber(view: DataView, at: number, number: number): void {
+  view.setUint32(at + AT.PACKET_NUMBER, Math.floor(number / LOW));
+  view.setUint32(at + AT.PACKET_NUMBER + 4, number % LOW);
 }

@@ -1,5 +1,5 @@
 /**
- * What one sending channel does: takes entries from its lane, makes a packet of each, and writes it. In a worker it
+ * What one sending channel does: takes entries from its lane, makes packets of each, and writes them. In a worker it
  * blocks, on a socket of its own; without native calls it takes turns with everything else in the main thread.
  */
 
@@ -7,17 +7,18 @@ import { HarnessError } from '../../base/errors.ts';
 import type { RamShare } from '../../hw/ram.ts';
 import { RamWindow } from '../../hw/ram-window.ts';
 import { LaneReader, type LaneShare } from '../../threads/lane.ts';
-import { ERRNO, native } from '../../threads/native.ts';
-import { Segments } from '../../threads/segments.ts';
+import { ERRNO, IOV_MAX, native } from '../../threads/native.ts';
+import { advanceEntries, type GatherList, Segments } from '../../threads/segments.ts';
 import { Tally } from '../../threads/tally.ts';
 import { MULTIFD_HELLO } from '../../wire/multifd.ts';
 import type { ByteSink } from '../transport/channel.ts';
 import { type MultifdMethod, type PageCompressor, pageCompressor } from './compression.ts';
+import { BATCH_PAGES } from './packet-batch.ts';
 import { PacketWriter } from './packet-writer.ts';
 import { StateSlots, type StateSlotsShare } from './state-slots.ts';
 
-/** Words of a lane's entry: kind, block, number of pages, then up to 128 pages. */
-export const ENTRY = { KIND: 0, BLOCK: 1, COUNT: 2, PAGES: 3, WORDS: 3 + 128 } as const;
+/** Words of a lane's entry: kind, block, number of pages, then those of a few packets. */
+export const ENTRY = { KIND: 0, BLOCK: 1, COUNT: 2, PAGES: 3, WORDS: 3 + BATCH_PAGES } as const;
 /** What an entry asks for. */
 export const ENTRY_KIND = {
   PAGES: 0,
@@ -57,6 +58,10 @@ class SendChannel {
   readonly #slots: StateSlots;
   readonly #segments = new Segments(2);
   readonly #tally: Tally;
+  /** Of the entry that was begun. */
+  #kind = 0;
+  /** The one packet of an entry that is not pages, until it was given. */
+  #single: GatherList | undefined;
   /** Since the last SYNC. */
   #hasData = false;
 
@@ -64,7 +69,7 @@ class SendChannel {
     return new SendChannel(data, await pageCompressor(data.method, data.level));
   }
 
-  private constructor(data: SendChannelData, compressor: PageCompressor) {
+  private constructor(data: SendChannelData, compressor: PageCompressor | undefined) {
     this.lane = new LaneReader(data.lane);
     this.#tally = new Tally(data.tally);
     this.#slots = new StateSlots(data.slots);
@@ -77,34 +82,51 @@ class SendChannel {
     });
   }
 
-  packet(entry: Uint32Array): Segments {
-    switch (entry[ENTRY.KIND]) {
-      case ENTRY_KIND.SYNC:
-        return this.#packets.sync();
-      case ENTRY_KIND.STATE:
-        return this.#slots.packet(entry[ENTRY.BLOCK]!, entry[ENTRY.COUNT]!, this.#segments);
-      default:
-        return this.#packets.pages(entry[ENTRY.BLOCK]!, entry.subarray(ENTRY.PAGES), entry[ENTRY.COUNT]!);
-    }
+  /** Begins with an entry: `next` gives what is to be written for it. */
+  begin(entry: Uint32Array): void {
+    this.#kind = entry[ENTRY.KIND]!;
+    if (this.#kind === ENTRY_KIND.PAGES) {
+      this.#packets.begin(entry[ENTRY.BLOCK]!, entry.subarray(ENTRY.PAGES), entry[ENTRY.COUNT]!);
+    } else this.#single = this.#singlePacket(entry);
   }
 
-  /** The packet of `entry`, which had `bytes`, is out. */
-  sent(entry: Uint32Array, bytes: number): void {
+  /** What is to be written next, valid until the next call; undefined when all of the entry has been given. */
+  next(): GatherList | undefined {
+    if (this.#kind === ENTRY_KIND.PAGES) return this.#packets.next();
+    const single = this.#single;
+    this.#single = undefined;
+    return single;
+  }
+
+  /** What `next` gave last, so many bytes, is out. */
+  sent(bytes: number): void {
     this.#tally.add(SENT.BYTES, bytes);
-    const isState = entry[ENTRY.KIND] === ENTRY_KIND.STATE;
-    if (isState) this.#slots.release(entry[ENTRY.BLOCK]!);
-    else this.#pagesSent();
-    this.lane.release(isState); // its device waits for the slot
-  }
-
-  #pagesSent(): void {
-    if (this.#packets.normalPages > 0) this.#hasData = true;
-    else if (this.#packets.zeroPages === 0 && this.#hasData) {
+    if (this.#kind === ENTRY_KIND.PAGES) this.#pagesSent(this.#packets.normalPages, this.#packets.zeroPages);
+    else if (this.#kind === ENTRY_KIND.SYNC && this.#hasData) {
       this.#tally.add(SENT.COPIED_SYNCS, 1);
       this.#hasData = false;
     }
-    if (this.#packets.normalPages > 0) this.#tally.add(SENT.NORMAL_PAGES, this.#packets.normalPages);
-    if (this.#packets.zeroPages > 0) this.#tally.add(SENT.ZERO_PAGES, this.#packets.zeroPages);
+  }
+
+  /** All of the entry is out. */
+  release(entry: Uint32Array): void {
+    const isState = this.#kind === ENTRY_KIND.STATE;
+    if (isState) this.#slots.release(entry[ENTRY.BLOCK]!);
+    this.lane.release(isState); // its device waits for the slot
+  }
+
+  #singlePacket(entry: Uint32Array): GatherList {
+    return this.#kind === ENTRY_KIND.SYNC
+      ? this.#packets.sync()
+      : this.#slots.packet(entry[ENTRY.BLOCK]!, entry[ENTRY.COUNT]!, this.#segments);
+  }
+
+  #pagesSent(normalPages: number, zeroPages: number): void {
+    if (normalPages > 0) {
+      this.#hasData = true;
+      this.#tally.add(SENT.NORMAL_PAGES, normalPages);
+    }
+    if (zeroPages > 0) this.#tally.add(SENT.ZERO_PAGES, zeroPages);
   }
 }
 
@@ -112,40 +134,46 @@ class SendChannel {
 export async function sendBlocking(data: SendChannelData & { readonly fd: number }): Promise<void> {
   const channel = await SendChannel.create(data);
   let sent: number = MULTIFD_HELLO.size;
-  for (;;) {
-    const entry = channel.lane.take();
-    if (entry === undefined) return;
-    const packet = channel.packet(entry);
-    const bytes = packet.byteLength;
-    writeAll(data, packet, sent);
-    sent += bytes;
-    channel.sent(entry, bytes);
+  for (let entry = channel.lane.take(); entry !== undefined; entry = channel.lane.take()) {
+    channel.begin(entry);
+    for (let batch = channel.next(); batch !== undefined; batch = channel.next()) {
+      const bytes = batch.byteLength;
+      writeAll(data, batch, sent);
+      sent += bytes;
+      channel.sent(bytes);
+    }
+    channel.release(entry);
   }
 }
 
 /** As `sendBlocking`, over a channel of this thread. */
 export async function sendInTurns(data: SendChannelData, sink: ByteSink): Promise<void> {
   const channel = await SendChannel.create(data);
-  for (;;) {
-    const entry = await channel.lane.takeLater();
-    if (entry === undefined) return;
-    const packet = channel.packet(entry);
-    const bytes = packet.byteLength;
-    await sink.writeBatch(packet);
-    channel.sent(entry, bytes);
+  for (let entry = await channel.lane.takeLater(); entry !== undefined; entry = await channel.lane.takeLater()) {
+    channel.begin(entry);
+    for (let batch = channel.next(); batch !== undefined; batch = channel.next()) {
+      const bytes = batch.byteLength;
+      await sink.writeBatch(batch);
+      channel.sent(bytes);
+    }
+    channel.release(entry);
   }
 }
 
-/** `sent`: bytes of the connection before this packet. */
-function writeAll({ fd, uri }: { fd: number; uri: string }, packet: Segments, sent: number): void {
-  const end = sent + packet.byteLength;
+/** `sent`: bytes of the connection before this batch. */
+function writeAll({ fd, uri }: { fd: number; uri: string }, batch: GatherList, sent: number): void {
   let index = 0;
-  while (index < packet.entryCount) {
-    const result = native?.writev(fd, packet.iovAddress + index * 16, packet.entryCount - index) ?? -ERRNO.EPIPE;
-    if (result >= 0) index = packet.advance(index, result);
-    else if (result !== -ERRNO.EINTR) {
+  let left = batch.byteLength;
+  while (left > 0) {
+    const entries = Math.min(IOV_MAX, batch.entryCount - index);
+    const result = native?.writev(fd, batch.iovAddress + index * 16, entries) ?? -ERRNO.EPIPE;
+    if (result === left) return;
+    if (result >= 0) {
+      left -= result;
+      index = advanceEntries(batch.entries, index, result);
+    } else if (result !== -ERRNO.EINTR) {
       const why = result === -ERRNO.EPIPE ? 'Broken pipe' : `write failed with errno ${-result}`;
-      throw new HarnessError('transport/closed', { uri, at: end - packet.byteLength, why });
+      throw new HarnessError('transport/closed', { uri, at: sent + batch.byteLength - left, why });
     }
   }
 }

@@ -10,7 +10,14 @@ import { Bell } from '../../threads/bell.ts';
 import { LaneWriter } from '../../threads/lane.ts';
 import { Tally } from '../../threads/tally.ts';
 import { LIMITS } from '../../wire/limits.ts';
-import { MULTIFD_HELLO, MULTIFD_MAGIC, MULTIFD_VERSION, PACKET_PAGES, RAM_PACKET_BYTES } from '../../wire/multifd.ts';
+import {
+  MULTIFD_HELLO,
+  MULTIFD_MAGIC,
+  MULTIFD_VERSION,
+  PACKET_PAGES,
+  RAM_PACKET_BYTES,
+  STATE_PACKET_BYTES,
+} from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { Address } from '../transport/address.ts';
 import type { Channel } from '../transport/channel.ts';
@@ -24,8 +31,8 @@ import type { PageChannels } from './multifd-save.ts';
 import { ENTRY, ENTRY_KIND, SENT, type SendChannelData, sendInTurns } from './send-channel.ts';
 import { type StatePacketHead, StateSlots } from './state-slots.ts';
 
-/** Packets that wait in a lane at most: enough that this thread wakes for many at once, and no other waits for the next. */
-const LANE_DEPTH = 16;
+/** Batches of packets that wait in a lane at most: enough that nobody waits for this thread to wake. */
+const LANE_DEPTH = 4;
 /** How often somebody who waits looks whether a channel stands still (ms). */
 const LOOK_MS = 250;
 
@@ -138,7 +145,11 @@ export class SendingChannels implements PageChannels, StateChannels {
     };
   }
 
-  /** Waits until a channel has room for a packet. */
+  get count(): number {
+    return this.#senders.length;
+  }
+
+  /** Waits until a channel has room for a batch of packets. */
   async room(): Promise<void> {
     for (;;) {
       const seen = this.#bell.count;
@@ -148,7 +159,7 @@ export class SendingChannels implements PageChannels, StateChannels {
     }
   }
 
-  /** Hands a packet's pages to the next channel with room; waits until there is one. */
+  /** Hands pages of a batch to the next channel with room; waits until there is one. */
   sendPages(blockIndex: number, list: Uint32Array, count: number): Promise<void> {
     return this.#publish((entry) => {
       entry[ENTRY.KIND] = ENTRY_KIND.PAGES;
@@ -217,8 +228,7 @@ export class SendingChannels implements PageChannels, StateChannels {
 
   /** Bytes of packets that were handed over and may still be sent, at most. */
   get queuedBytes(): number {
-    const packets = this.#senders.reduce((sum, { lane }) => sum + lane.unreleased, 0);
-    return packets * (RAM_PACKET_BYTES + PACKET_PAGES * PAGE_SIZE);
+    return this.#senders.reduce((sum, { lane }) => sum + lane.sumUnreleased(mostBytes), 0);
   }
 
   /** Waits until a channel has sent a packet, if any has one to send. */
@@ -288,6 +298,19 @@ export class SendingChannels implements PageChannels, StateChannels {
         waitedMs: Math.round(nowMs - sinceMs),
       });
     }
+  }
+}
+
+/** What an entry becomes at most. */
+function mostBytes(entry: Uint32Array): number {
+  const count = entry[ENTRY.COUNT]!;
+  switch (entry[ENTRY.KIND]) {
+    case ENTRY_KIND.SYNC:
+      return RAM_PACKET_BYTES;
+    case ENTRY_KIND.STATE:
+      return STATE_PACKET_BYTES + count;
+    default:
+      return Math.ceil(count / PACKET_PAGES) * RAM_PACKET_BYTES + count * PAGE_SIZE;
   }
 }
 

@@ -8,7 +8,7 @@ import type { RamWindow } from '../../hw/ram-window.ts';
 import { pinned, type Segments } from '../../threads/segments.ts';
 import { PACKET_PAGES } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
-import type { PacketTable } from './packet-table.ts';
+import type { PageRuns } from './page-runs.ts';
 
 /** Of one block: its length has 16 bits. */
 const BLOCK_PAGES = 15;
@@ -32,13 +32,13 @@ export class StoredPages {
   readonly #view = new DataView(this.#marks.bytes.buffer);
 
   /** Adds all pages of the runs, and the empty block that ends what is flushed. The stream has forgotten what came before. */
-  addTo(segments: Segments, block: RamWindow, table: PacketTable): void {
-    let pages = table.totalPages;
+  addTo(segments: Segments, block: RamWindow, runs: PageRuns): void {
+    let pages = runs.totalPages;
     let marks = 0;
     let room = 0;
-    for (let run = 0; run < table.runCount; run++) {
-      let page = table.firstPage(run);
-      const end = page + table.pageCount(run);
+    for (let run = 0; run < runs.runCount; run++) {
+      let page = runs.firstPage(run);
+      const end = page + runs.pageCount(run);
       while (page < end) {
         if (room === 0) {
           room = Math.min(BLOCK_PAGES, pages);
@@ -68,14 +68,14 @@ export class RandomnessTest {
   readonly #counts = new Uint32Array(BYTE_VALUES);
 
   /** Whether a sample of the pages has all values of a byte about equally often. */
-  looksRandom(block: RamWindow, table: PacketTable): boolean {
+  looksRandom(block: RamWindow, runs: PageRuns): boolean {
     const counts = this.#counts.fill(0);
     for (let sample = 0; sample < SAMPLES; sample++) {
-      const run = Math.floor((sample * table.runCount) / SAMPLES);
+      const run = Math.floor((sample * runs.runCount) / SAMPLES);
       // Samples of one run lie apart, and not all at the start of a page.
       const step = (sample * 0.618_034) % 1;
-      const spare = table.pageCount(run) * PAGE_SIZE - SAMPLE_BYTES;
-      const start = table.firstPage(run) * PAGE_SIZE + Math.floor(step * spare);
+      const spare = runs.pageCount(run) * PAGE_SIZE - SAMPLE_BYTES;
+      const start = runs.firstPage(run) * PAGE_SIZE + Math.floor(step * spare);
       const { bytes } = block;
       for (let at = start; at < start + SAMPLE_BYTES; at++) counts[bytes[at]!]! += 1;
     }

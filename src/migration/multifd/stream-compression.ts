@@ -6,12 +6,12 @@
 import { constants, Deflate, Inflate, ZstdCompress, ZstdDecompress } from 'minizlib';
 import type { RamWindow } from '../../hw/ram-window.ts';
 import { native } from '../../threads/native.ts';
-import type { Segments } from '../../threads/segments.ts';
+import { type PinnedBytes, pinned, type Segments } from '../../threads/segments.ts';
 import { LIMITS } from '../../wire/limits.ts';
 import { MULTIFD_METHOD, PACKET_PAGES } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { MultifdMethod, PageCompressor, PageDecompressor } from './compression.ts';
-import type { PacketTable } from './packet-table.ts';
+import type { PageRuns } from './page-runs.ts';
 import { RandomnessTest, StoredPages } from './stored-pages.ts';
 
 type StreamMethod = Exclude<MultifdMethod, 'none'>;
@@ -75,19 +75,19 @@ export function streamDecompressor(method: StreamMethod): PageDecompressor {
 
 class StreamCompressor implements PageCompressor {
   readonly method: number;
-  readonly #codec: Codec;
+  protected readonly codec: Codec;
   /** Pages that do not follow each other; from the first packet with such. */
-  #gather: Uint8Array | undefined;
+  #gather: PinnedBytes | undefined;
 
   constructor(method: number, codec: Codec) {
     this.method = method;
-    this.#codec = codec;
+    this.codec = codec;
   }
 
   /** The guest may write to a page meanwhile: both libraries copy what they are given before they look at it. */
-  add(segments: Segments, block: RamWindow, table: PacketTable): void {
-    if (table.runCount === 0) return;
-    this.addPieces(segments, this.#codec.pass(this.#input(block, table)));
+  add(segments: Segments, block: RamWindow, runs: PageRuns): void {
+    if (runs.runCount === 0) return;
+    this.addPieces(segments, this.codec.pass(this.#input(block, runs)));
   }
 
   protected addPieces(segments: Segments, pieces: readonly Uint8Array[]): void {
@@ -97,27 +97,29 @@ class StreamCompressor implements PageCompressor {
   }
 
   /** The pages of all runs as one: each call of the library costs more than copying them. */
-  #input(block: RamWindow, table: PacketTable): Uint8Array {
-    if (table.runCount === 1) return pagesOf(block, table, 0);
-    this.#gather ??= new Uint8Array(PACKET_DATA_BYTES);
+  #input(block: RamWindow, runs: PageRuns): Uint8Array {
+    if (runs.runCount === 1) return block.bytes.subarray(...rangeOf(runs, 0));
+    this.#gather ??= pinned(PACKET_DATA_BYTES);
+    const { bytes, address } = this.#gather;
     let length = 0;
-    for (let run = 0; run < table.runCount; run++) {
-      const pages = pagesOf(block, table, run);
-      this.#gather.set(pages, length);
-      length += pages.length;
+    for (let run = 0; run < runs.runCount; run++) {
+      const [start, end] = rangeOf(runs, run);
+      if (native === undefined) bytes.set(block.bytes.subarray(start, end), length);
+      else native.copy(address + length, block.address + start, end - start);
+      length += end - start;
     }
-    return this.#gather.subarray(0, length);
+    return bytes.subarray(0, length);
   }
 }
 
-function pagesOf(block: RamWindow, table: PacketTable, run: number): Uint8Array {
-  const start = table.firstPage(run) * PAGE_SIZE;
-  return block.bytes.subarray(start, start + table.pageCount(run) * PAGE_SIZE);
+/** Where a run's bytes are in their block. */
+function rangeOf(runs: PageRuns, run: number): [start: number, end: number] {
+  const start = runs.firstPage(run) * PAGE_SIZE;
+  return [start, start + runs.pageCount(run) * PAGE_SIZE];
 }
 
 /** As StreamCompressor, but pages that do not pack stay as they are, once a packet of them has been tried. */
 class ZlibCompressor extends StreamCompressor {
-  readonly #codec: Codec;
   readonly #stored = new StoredPages();
   readonly #test = new RandomnessTest();
   /** Packets stored since the last that was packed; undefined when that one did pack. */
@@ -125,25 +127,24 @@ class ZlibCompressor extends StreamCompressor {
 
   constructor(codec: Codec) {
     super(MULTIFD_METHOD.zlib, codec);
-    this.#codec = codec;
   }
 
-  override add(segments: Segments, block: RamWindow, table: PacketTable): void {
-    if (this.#storedCount !== undefined && table.runCount > 0) {
+  override add(segments: Segments, block: RamWindow, runs: PageRuns): void {
+    if (this.#storedCount !== undefined && runs.runCount > 0) {
       this.#storedCount += 1;
-      if (this.#storedCount < TRY_EVERY && this.#test.looksRandom(block, table)) {
-        this.#stored.addTo(segments, block, table);
+      if (this.#storedCount < TRY_EVERY && this.#test.looksRandom(block, runs)) {
+        this.#stored.addTo(segments, block, runs);
         return;
       }
     }
     const before = segments.byteLength;
-    super.add(segments, block, table);
+    super.add(segments, block, runs);
     const packed = segments.byteLength - before;
     if (packed === 0) return;
     this.#storedCount = undefined;
-    if (packed < table.totalPages * PAGE_SIZE * PACKED_SHARE) return;
+    if (packed < runs.totalPages * PAGE_SIZE * PACKED_SHARE) return;
     // What is stored from now on the library knows nothing of: nothing may refer to what was before.
-    this.addPieces(segments, this.#codec.forget());
+    this.addPieces(segments, this.codec.forget());
     this.#storedCount = 0;
   }
 }

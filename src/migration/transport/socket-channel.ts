@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { HarnessError, messageOf } from '../../base/errors.ts';
 import { ERRNO, native } from '../../threads/native.ts';
-import type { GatherList } from '../../threads/segments.ts';
+import { advanceEntries, type GatherList } from '../../threads/segments.ts';
 import type { ByteSink, ByteSource, Channel } from './channel.ts';
 import { ShortWait } from './short-wait.ts';
 
@@ -259,7 +259,7 @@ export class SocketSink implements ByteSink {
       else if (result >= 0) {
         this.#written += result;
         if (this.#written === end) return;
-        index = advance(batch.entries, index, result);
+        index = advanceEntries(batch.entries, index, result);
       } else this.#failed(result);
     }
   }
@@ -316,23 +316,6 @@ export class SocketSink implements ByteSink {
     this.#queued -= 1; // after an error it stays: the socket is dead
     this.#written += bytes.length;
   }
-}
-
-/** Steps `count` bytes into u64 (address, length) entries from `index` on; a half-written entry is shortened in place. */
-function advance(entries: BigUint64Array, index: number, count: number): number {
-  let left = count;
-  let at = index;
-  while (left > 0) {
-    const length = Number(entries[at * 2 + 1]!);
-    if (left < length) {
-      entries[at * 2] = entries[at * 2]! + BigInt(left);
-      entries[at * 2 + 1] = BigInt(length - left);
-      return at;
-    }
-    left -= length;
-    at += 1;
-  }
-  return at;
 }
 
 /** Reads by native calls; libuv only tells when there is something. */

@@ -1,11 +1,15 @@
 /**
- * Kernel over the work area of a multifd channel (AssemblyScript, 32-bit memory; see multifd/packet-table.ts for the layout):
- * the table of a packet (spec/wire.md §5.2) from a list of pages and back. Pages that follow each other become one run, a
- * pair of u32 (first page, number of pages).
+ * Kernel over the work area of a multifd channel (AssemblyScript, 32-bit memory; see multifd/packet-batch.ts and packet-table.ts
+ * for the layouts): packets (spec/wire.md §5.2) from a list of pages, and the table of a packet back. Pages that follow each
+ * other become one run, a pair of u32 (first page, number of pages).
  */
 
 const PAGE_SHIFT: u64 = 12;
 const PAGE_MASK: u64 = 4095;
+const PACKET_PAGES: u32 = 128;
+const RAM_PACKET_BYTES: u32 = 1344;
+/** Of a packet in `packets`: four u32, normal pages, zero pages, runs of normal pages, and how much of the table is in use. */
+const PACKET_SHIFT: u32 = 4;
 /** Bit of a list's entry: the page was never written, so it is zero. */
 const UNWRITTEN: u32 = 0x80000000;
 
@@ -36,7 +40,7 @@ declare function zeroMask(address: f64, wanted: u32): u32;
  * Moves the all-zero ones of the `count` pages in the list at `pages` to its end, by exchange, and takes the mark of pages
  * never written off all; returns how many others there are. `marks` has a byte of work space for each.
  */
-export function partition(pages: u32, count: u32, marks: u32): u32 {
+function partition(pages: u32, count: u32, marks: u32): u32 {
   findZero(pages, count, marks);
   let left: u32 = 0;
   let right: u32 = count;
@@ -83,12 +87,12 @@ function findZero(pages: u32, count: u32, marks: u32): void {
 }
 
 /** Takes the mark of pages never written off the `count` pages in the list at `pages`: nobody asks which are zero. */
-export function unmark(pages: u32, count: u32): void {
+function unmark(pages: u32, count: u32): void {
   for (let at = pages, end = pages + (count << 2); at < end; at += 4) store<u32>(at, load<u32>(at) & ~UNWRITTEN);
 }
 
 /** Writes the offsets of the `count` pages at `pages` into `table`, whose entries up to `before` were used and become zero. */
-export function writeTable(pages: u32, count: u32, table: u32, before: u32): void {
+function writeTable(pages: u32, count: u32, table: u32, before: u32): void {
   for (let index: u32 = 0; index < count; index++) {
     store<u64>(table + (index << 3), bswap<u64>(<u64>load<u32>(pages + (index << 2)) << PAGE_SHIFT));
   }
@@ -96,10 +100,90 @@ export function writeTable(pages: u32, count: u32, table: u32, before: u32): voi
 }
 
 /** The `count` pages at `pages` as runs; returns how many. */
-export function runsOfList(pages: u32, count: u32, runs: u32): u32 {
+function runsOfList(pages: u32, count: u32, runs: u32): u32 {
   let found: u32 = 0;
   for (let index: u32 = 0; index < count; index++) found = addToRuns(runs, found, load<u32>(pages + (index << 2)));
   return found;
+}
+
+/**
+ * Makes packets of the `count` pages in the list at `pages`, 128 in each but the last: fields and tables in the headers at
+ * `headers`, how many pages and runs each has at `packets`, and the runs of the n-th at `runs` + 1024 n. Unless `detectZero` is 0, zero
+ * pages go behind the others in the tables, and into no run. `number` is the first one's. `marks` has 128 bytes of work space.
+ * Returns how many packets there are.
+ */
+export function makePackets(
+  pages: u32,
+  count: u32,
+  detectZero: u32,
+  number: f64,
+  headers: u32,
+  packets: u32,
+  runs: u32,
+  marks: u32,
+): u32 {
+  let made: u32 = 0;
+  for (let first: u32 = 0; first < count; first += PACKET_PAGES) {
+    const list = pages + (first << 2);
+    const length = min<u32>(PACKET_PAGES, count - first);
+    const header = headers + made * RAM_PACKET_BYTES;
+    const packet = packets + (made << PACKET_SHIFT);
+    let normal = length;
+    if (detectZero != 0) normal = partition(list, length, marks);
+    else unmark(list, length);
+    writeTable(list, length, header + 320, load<u32>(packet, 12));
+    store<u32>(header, bswap<u32>(normal), 16);
+    store<u32>(header, bswap<u32>(normal << 12), 20);
+    store<u64>(header, bswap<u64>(<u64>number + made), 24);
+    store<u32>(header, bswap<u32>(length - normal), 32);
+    store<u32>(packet, normal);
+    store<u32>(packet, length - normal, 4);
+    store<u32>(packet, runsOfList(list, normal, runs + made * 1024), 8);
+    store<u32>(packet, length, 12);
+    made++;
+  }
+  return made;
+}
+
+/** Puts the place of `length` bytes behind the last of the `count` in `iov`, or makes that one longer; returns how many there are then. */
+// @ts-ignore: decorator
+@inline
+function addToEntries(iov: u32, count: u32, address: u64, length: u64): u32 {
+  const next = iov + (count << 4);
+  if (count != 0 && load<u64>(next - 16) + load<u64>(next - 8) == address) {
+    store<u64>(next - 8, load<u64>(next - 8) + length);
+    return count;
+  }
+  store<u64>(next, address);
+  store<u64>(next, length, 8);
+  return count + 1;
+}
+
+/**
+ * Headers and pages of `count` packets as made by `makePackets`, in order, as (address, length) entries at `iov`; returns how many.
+ * `areaBase` and `ramBase` are what addresses in this memory and in the block count from.
+ */
+export function gather(
+  count: u32,
+  headers: u32,
+  packets: u32,
+  runs: u32,
+  iov: u32,
+  areaBase: f64,
+  ramBase: f64,
+): u32 {
+  let entries: u32 = 0;
+  for (let index: u32 = 0; index < count; index++) {
+    const header = <u64>areaBase + headers + index * RAM_PACKET_BYTES;
+    entries = addToEntries(iov, entries, header, RAM_PACKET_BYTES);
+    let run = runs + index * 1024;
+    const end = run + (load<u32>(packets + (index << PACKET_SHIFT), 8) << 3);
+    for (; run < end; run += 8) {
+      const address = <u64>ramBase + (<u64>load<u32>(run) << PAGE_SHIFT);
+      entries = addToEntries(iov, entries, address, <u64>load<u32>(run, 4) << PAGE_SHIFT);
+    }
+  }
+  return entries;
 }
 
 /**

@@ -11,7 +11,7 @@ import { PacketWriter } from '../../../src/migration/multifd/packet-writer.ts';
 import { ReceivingChannels } from '../../../src/migration/multifd/receiving-channels.ts';
 import { RamLoader } from '../../../src/migration/ram/ram-load.ts';
 import { StreamReader, stagingBuffer } from '../../../src/migration/transport/stream-reader.ts';
-import type { Segments } from '../../../src/threads/segments.ts';
+import type { GatherList } from '../../../src/threads/segments.ts';
 import { Tally } from '../../../src/threads/tally.ts';
 import { PAGE_SIZE } from '../../../src/wire/ram.ts';
 import { memoryChannel } from '../../support/multifd-loading.ts';
@@ -54,7 +54,7 @@ class RecordedChannels implements PageChannels {
   constructor(
     blocks: readonly RamBlock[],
     setting: Setting,
-    compressors: readonly PageCompressor[],
+    compressors: readonly (PageCompressor | undefined)[],
     below: (limit: number) => number,
   ) {
     const numbers = new Tally(1);
@@ -71,6 +71,10 @@ class RecordedChannels implements PageChannels {
           numbers,
         }),
     );
+  }
+
+  get count(): number {
+    return this.#lanes.length;
   }
 
   /** Counted less than in a real lane, so that parts are not only waiting. */
@@ -109,12 +113,15 @@ class RecordedChannels implements PageChannels {
     const next = this.#lanes[channel]!.shift();
     if (next === undefined) return;
     const writer = this.#writers[channel]!;
-    this.#keep(channel, writer.pages(next.blockIndex, next.list, next.count));
-    this.#normalPages += writer.normalPages;
-    this.#zeroPages += writer.zeroPages;
+    writer.begin(next.blockIndex, next.list, next.count);
+    for (let batch = writer.next(); batch !== undefined; batch = writer.next()) {
+      this.#keep(channel, batch);
+      this.#normalPages += writer.normalPages;
+      this.#zeroPages += writer.zeroPages;
+    }
   }
 
-  #keep(channel: number, packet: Segments): void {
+  #keep(channel: number, packet: GatherList): void {
     for (let index = 0; index < packet.entryCount; index++) this.pieces[channel]!.push(Buffer.from(packet.view(index)));
   }
 }

@@ -3,18 +3,15 @@
 import { describe, expect, test } from 'vitest';
 import { RamBlock } from '../../../src/hw/ram.ts';
 import { RamWindow } from '../../../src/hw/ram-window.ts';
-import { pageCompressor } from '../../../src/migration/multifd/compression.ts';
 import { PacketWriter } from '../../../src/migration/multifd/packet-writer.ts';
-import type { Segments } from '../../../src/threads/segments.ts';
+import type { GatherList } from '../../../src/threads/segments.ts';
 import { Tally } from '../../../src/threads/tally.ts';
 import { MULTIFD_FLAG, RAM_PACKET_OFFSET } from '../../../src/wire/multifd.ts';
 import { PAGE_SIZE } from '../../../src/wire/ram.ts';
 import { packetsOf, recordedMultifd } from '../../support/multifd-streams.ts';
 import { recordedStream } from '../../support/recorded-stream.ts';
 
-const UNCOMPRESSED = await pageCompressor('none', 0);
-
-function bytesOf(packet: Segments): Buffer {
+function bytesOf(packet: GatherList): Buffer {
   return Buffer.concat(Array.from({ length: packet.entryCount }, (_, index) => packet.view(index)));
 }
 
@@ -30,11 +27,19 @@ function writer(block: RamBlock, options: { detectZero?: boolean; oldLayout?: bo
   const windows = [new RamWindow(block.share)];
   return new PacketWriter({
     windows,
-    compressor: UNCOMPRESSED,
+    compressor: undefined,
     detectZero,
     oldLayout,
     numbers: new Tally(1),
   });
+}
+
+/** All that becomes of the first `count` pages of the list, when nothing is compressed. */
+function packetsFor(packetWriter: PacketWriter, list: Uint32Array, count = list.length): GatherList {
+  packetWriter.begin(0, list, count);
+  const batch = packetWriter.next();
+  expect(batch).toBeDefined();
+  return batch!;
 }
 
 /** Packets are numbered across channels in the order of a race, which no other run repeats. */
@@ -52,7 +57,7 @@ describe.for([0, 1])('channel %i', (channel) => {
     for (const packet of packets) {
       const pages = Uint32Array.from(packet.offsets, (offset) => offset / PAGE_SIZE).sort();
       const isSync = (packet.flags & MULTIFD_FLAG.SYNC) !== 0;
-      const ours = isSync ? packetWriter.sync() : packetWriter.pages(0, pages, pages.length);
+      const ours = isSync ? packetWriter.sync() : packetsFor(packetWriter, pages);
       expect(withoutNumber(bytesOf(ours))).toBe(withoutNumber(Buffer.concat([packet.header, packet.data])));
     }
   });
@@ -67,16 +72,16 @@ test('pages never written are zero pages without being read, and as data when no
   expect(count).toBe(64);
   expect(block.pendingPages).toBe(0);
   const looking = writer(block);
-  expect(looking.pages(0, list, count).byteLength).toBe(1344 + PAGE_SIZE);
+  expect(packetsFor(looking, list, count).byteLength).toBe(1344 + PAGE_SIZE);
   expect([looking.normalPages, looking.zeroPages]).toEqual([1, 63]);
   const blind = writer(block, { detectZero: false });
-  expect(blind.pages(0, list, count).byteLength).toBe(1344 + 64 * PAGE_SIZE);
+  expect(packetsFor(blind, list, count).byteLength).toBe(1344 + 64 * PAGE_SIZE);
   expect([blind.normalPages, blind.zeroPages]).toEqual([64, 0]);
 });
 
 test('SYNC packets of the old layout have the number of pages that an old receiver checks', () => {
   const block = RamBlock.create({ name: 'ram', length: PAGE_SIZE });
-  const pagesAlloc = (packet: Segments) => bytesOf(packet).readUInt32BE(RAM_PACKET_OFFSET.PAGES_ALLOC);
+  const pagesAlloc = (packet: GatherList) => bytesOf(packet).readUInt32BE(RAM_PACKET_OFFSET.PAGES_ALLOC);
   expect(pagesAlloc(writer(block).sync())).toBe(0);
   expect(pagesAlloc(writer(block, { oldLayout: true }).sync())).toBe(128);
 });
@@ -111,7 +116,7 @@ test('zero pages taken out of a list become records of the main channel', () => 
 test('pages that follow each other are one piece of a packet, and zero pages among them go to the end of its table', () => {
   const block = RamBlock.create({ name: 'ram', length: 64 * PAGE_SIZE });
   for (const page of [3, 4, 5, 7, 40]) block.write(page * PAGE_SIZE, Uint8Array.of(page));
-  const packet = writer(block).pages(0, Uint32Array.of(3, 4, 5, 6, 7, 40), 6);
+  const packet = packetsFor(writer(block), Uint32Array.of(3, 4, 5, 6, 7, 40));
   const table = bytesOf(packet).subarray(RAM_PACKET_OFFSET.TABLE);
   const pages = Array.from({ length: 7 }, (_, index) => Number(table.readBigUInt64BE(index * 8)) / PAGE_SIZE);
   expect(pages).toEqual([3, 4, 5, 40, 7, 6, 0]);
@@ -121,4 +126,26 @@ test('pages that follow each other are one piece of a packet, and zero pages amo
     1,
     1,
   ]);
+});
+
+test('a long list becomes several packets in one write, where headers without data behind them are one piece', () => {
+  const block = RamBlock.create({ name: 'ram', length: 1024 * PAGE_SIZE });
+  for (const page of [128, 129, 640]) block.write(page * PAGE_SIZE, Uint8Array.of(1));
+  const list = Uint32Array.from({ length: 1000 }, (_, index) => index);
+  const packetWriter = writer(block);
+  const batch = packetsFor(packetWriter, list);
+  const lengths = Array.from({ length: batch.entryCount }, (_, index) => batch.view(index).length);
+  expect(lengths).toEqual([2 * 1344, 2 * PAGE_SIZE, 4 * 1344, PAGE_SIZE, 2 * 1344]);
+  expect(packetWriter.next()).toBeUndefined();
+  expect([packetWriter.normalPages, packetWriter.zeroPages]).toEqual([3, 997]);
+  const all = bytesOf(batch);
+  expect(all.length).toBe(batch.byteLength);
+  const dataBytes = 2 * PAGE_SIZE;
+  const heads = [0, 1344, 2 * 1344 + dataBytes, 3 * 1344 + dataBytes];
+  const numbers = heads.map((at) => Number(all.readBigUInt64BE(at + RAM_PACKET_OFFSET.PACKET_NUMBER)));
+  expect(numbers).toEqual([0, 1, 2, 3]);
+  const next = bytesOf(packetsFor(packetWriter, Uint32Array.of(3)));
+  expect(Number(next.readBigUInt64BE(RAM_PACKET_OFFSET.PACKET_NUMBER))).toBe(8);
+  const used = next.subarray(RAM_PACKET_OFFSET.TABLE, RAM_PACKET_OFFSET.TABLE + 16);
+  expect([used.readBigUInt64BE(0), used.readBigUInt64BE(8)]).toEqual([3n * BigInt(PAGE_SIZE), 0n]);
 });

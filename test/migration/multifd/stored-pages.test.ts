@@ -5,7 +5,7 @@ import { constants, inflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { RamBlock } from '../../../src/hw/ram.ts';
 import { RamWindow } from '../../../src/hw/ram-window.ts';
-import { PacketTable } from '../../../src/migration/multifd/packet-table.ts';
+import { PacketBatch } from '../../../src/migration/multifd/packet-batch.ts';
 import { STORED_SEGMENTS } from '../../../src/migration/multifd/stored-pages.ts';
 import { streamCompressor, streamDecompressor } from '../../../src/migration/multifd/stream-compression.ts';
 import { Segments } from '../../../src/threads/segments.ts';
@@ -23,7 +23,7 @@ const all = Uint32Array.from({ length: PAGES }, (_, page) => page);
 class Channel {
   readonly #block = RamBlock.create({ name: 'ram', length: 2 * PAGES * PAGE_SIZE });
   readonly #window = new RamWindow(this.#block.share);
-  readonly #table = new PacketTable();
+  readonly #batch = new PacketBatch();
   readonly #segments = new Segments(STORED_SEGMENTS);
   readonly #compressor;
   readonly #decompressor = streamDecompressor('zlib');
@@ -39,9 +39,9 @@ class Channel {
     pages.forEach((page, index) => {
       this.#block.write(page * PAGE_SIZE, content.subarray(index * PAGE_SIZE, (index + 1) * PAGE_SIZE));
     });
-    this.#table.fill(this.#window, pages, pages.length, false);
+    this.#batch.fill(this.#window, pages, pages.length, { detectZero: false, number: 0 });
     this.#segments.reset();
-    this.#compressor.add(this.#segments, this.#window, this.#table);
+    this.#compressor.add(this.#segments, this.#window, this.#batch);
     const views = Array.from({ length: this.#segments.entryCount }, (_, index) => this.#segments.view(index));
     const data = Buffer.concat(views);
     const length = pages.length * PAGE_SIZE;

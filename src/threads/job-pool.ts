@@ -1,5 +1,6 @@
 /** Jobs on worker threads, through piscina. A job is a worker entry of that name; its types are one row here. */
 
+import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
 import { workerUrl } from './worker-url.ts';
@@ -45,18 +46,27 @@ export interface InflatedPages {
   readonly failed: { readonly index: number; readonly why: string } | undefined;
 }
 
-/** Threads for one job. Dispose of it. */
+/** How long threads that start are waited for before they are ended (ms). */
+const START_MS = 10_000;
+
+/** Threads for one job, started as jobs want them. Dispose of it. */
 export class JobPool<J extends keyof Jobs> implements AsyncDisposable {
   readonly #pool: Piscina<Jobs[J]['input'], Jobs[J]['output']>;
+  /** Threads that have loaded the job. */
+  #loaded = 0;
 
   /** `data` is what the threads start with. */
   constructor(job: J, options: { threads: number; data?: unknown }) {
     const { threads, data } = options;
     this.#pool = new Piscina({
       filename: workerUrl(job).href,
-      minThreads: threads,
+      minThreads: 0, // of those that it starts at once piscina does not tell when they have loaded the job
       maxThreads: threads,
+      idleTimeout: Number.POSITIVE_INFINITY,
       workerData: data,
+    });
+    this.#pool.on('workerCreate', () => {
+      this.#loaded += 1;
     });
   }
 
@@ -65,9 +75,23 @@ export class JobPool<J extends keyof Jobs> implements AsyncDisposable {
     return this.#pool.run(input);
   }
 
-  /** Ends the threads, whatever they are doing. */
+  /**
+   * Ends the threads, whatever they are doing but loading the job: piscina loads it by `require`, and Node aborts the process when a
+   * thread is ended within a `require` of an ES module.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
+    const waiting = new AbortController();
+    const late = setTimeout(() => waiting.abort(), START_MS); // which also keeps this process alive: piscina's threads do not
+    while (this.#loaded < this.#pool.threads.length && !waiting.signal.aborted) await this.#change(waiting.signal);
+    clearTimeout(late);
+    waiting.abort();
     await this.#pool.destroy();
+  }
+
+  /** Another thread has loaded the job, or has ended. */
+  async #change(signal: AbortSignal): Promise<void> {
+    const events = ['workerCreate', 'workerDestroy'].map((event) => once(this.#pool, event, { signal }));
+    await Promise.race(events).catch(() => undefined);
   }
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { hashFile } from '../../src/threads/hash-file.ts';
-import { runJobs } from '../../src/threads/job-pool.ts';
+import { JobPool, runJobs } from '../../src/threads/job-pool.ts';
 
 let directory: string;
 beforeAll(async () => {
@@ -33,4 +33,13 @@ test('a pool of workers hashes files and answers in the order of the inputs', as
 
 test('a job that fails in its worker fails the call', async () => {
   await expect(runJobs('hash', [join(directory, 'missing')])).rejects.toThrow('ENOENT');
+});
+
+test('a pool may be disposed of while some of its threads start', async () => {
+  // Node aborts the process when a thread is ended within a `require` of an ES module, which is how piscina loads the job.
+  const [path] = await files();
+  for (let round = 0; round < 20; round++) {
+    await using pool = new JobPool('hash', { threads: 4 });
+    expect(await pool.run(path!)).toBe(digests[0]);
+  }
 });

@@ -64,30 +64,57 @@ const SHUT_RDWR = 2;
 const M_TRIM_THRESHOLD = -1;
 const M_MMAP_THRESHOLD = -3;
 
-type NativeFunction = (...args: (number | bigint)[]) => number | bigint;
+/** A function of a library; whole numbers of 64 bits and pointers come back as bigint. */
+export type NativeFunction = (...args: (number | bigint)[]) => number | bigint;
+/** Types of arguments and result, as `node:ffi` names them. */
+export interface NativeSignature {
+  readonly arguments: string[];
+  readonly return: string;
+}
 interface FfiModule {
-  dlopen(
-    path: null,
-    definitions: Record<string, { arguments: string[]; return: string }>,
-  ): {
-    functions: Record<string, NativeFunction>;
-  };
+  dlopen(path: null, definitions: Record<string, NativeSignature>): { functions: Record<string, NativeFunction> };
   getRawPointer(view: Uint8Array): bigint;
   getInt32(pointer: bigint, offset: number): number;
+  toString(pointer: bigint): string;
 }
+
+const ffi = openFfi();
 
 /** The calls, or undefined where this Node or platform has no `node:ffi`. SWITCHOVER_NATIVE=0 turns them off. */
 export const native: Native | undefined = open();
 
 function open(): Native | undefined {
+  try {
+    return ffi === undefined ? undefined : bind(ffi);
+  } catch {
+    return undefined; // a libc that has not all of them: the slower way works
+  }
+}
+
+function openFfi(): FfiModule | undefined {
   if (process.env['SWITCHOVER_NATIVE'] === '0' || process.platform !== 'linux') return undefined;
   try {
     // Untyped border: @types/node of Node 24 does not know the module.
-    const ffi = process.getBuiltinModule('node:ffi') as unknown as FfiModule | undefined;
-    return ffi === undefined ? undefined : bind(ffi);
+    return process.getBuiltinModule('node:ffi') as unknown as FfiModule | undefined;
   } catch {
-    return undefined; // A Node built without it, or a policy that forbids it: the slower way works.
+    return undefined; // a Node built without it, or a policy that forbids it
   }
+}
+
+/** Functions of libraries that are in this process already; undefined where one of them, or `native`, is not there. */
+export function nativeFunctions<Name extends string>(
+  signatures: Record<Name, NativeSignature>,
+): Record<Name, NativeFunction> | undefined {
+  try {
+    return ffi?.dlopen(null, signatures).functions as Record<Name, NativeFunction> | undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The text that a function returned a pointer to. */
+export function nativeText(pointer: number | bigint): string {
+  return ffi?.toString(BigInt(pointer)) ?? '';
 }
 
 function bind(ffi: FfiModule): Native {
@@ -117,7 +144,8 @@ function bind(ffi: FfiModule): Native {
     call('shutdown'),
     call('__errno_location'),
   ];
-  const mallopt = openMallopt(ffi);
+  // Only glibc has it.
+  const mallopt = nativeFunctions({ mallopt: { arguments: ['i32', 'i32'], return: 'i32' } })?.mallopt;
   const addressOf = (view: Uint8Array) => Number(ffi.getRawPointer(view));
   const orErrno = (result: number | bigint) =>
     Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
@@ -170,15 +198,6 @@ function bind(ffi: FfiModule): Native {
       shutdown(fd, SHUT_RDWR);
     },
   };
-}
-
-/** Only glibc has it. */
-function openMallopt(ffi: FfiModule): NativeFunction | undefined {
-  try {
-    return ffi.dlopen(null, { mallopt: { arguments: ['i32', 'i32'], return: 'i32' } }).functions['mallopt'];
-  } catch {
-    return undefined;
-  }
 }
 
 /** Start and end of the system's pages that lie wholly in `length` bytes from `address` on. */

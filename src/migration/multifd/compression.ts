@@ -5,7 +5,8 @@
  */
 
 import type { RamWindow } from '../../hw/ram-window.ts';
-import type { Segments } from '../../threads/segments.ts';
+import { hasLibzstd } from '../../threads/libzstd.ts';
+import type { PinnedBytes, Segments } from '../../threads/segments.ts';
 import type { MULTIFD_METHOD } from '../../wire/multifd.ts';
 import type { PageRuns } from './page-runs.ts';
 
@@ -16,18 +17,20 @@ export type MultifdMethod = keyof typeof MULTIFD_METHOD;
 export interface PageCompressor {
   /** Its bits in a packet's flags. */
   readonly method: number;
-  /** Adds what the pages of the runs become. */
+  /** Adds what the pages of the runs become; it is valid until the next call. */
   add(segments: Segments, block: RamWindow, runs: PageRuns): void;
+  /** Gives back its memory at once. */
+  close(): void;
 }
 
 /** Gets pages back. */
 export interface PageDecompressor {
   /**
-   * The next `byteLength` bytes, from one packet's data, in pieces that are valid until the next call. Throws an Error that says what
-   * is wrong with it.
+   * Stores the pages of the runs, from the data of one packet: the first `byteLength` bytes of `data`. Throws an Error that says what is wrong
+   * with it; some of the pages may be stored by then.
    */
-  expand(data: Uint8Array, byteLength: number): readonly Uint8Array[];
-  /** Gives back its memory, and that of the pieces, at once. */
+  expand(data: PinnedBytes, byteLength: number, block: RamWindow, runs: PageRuns): void;
+  /** Gives back its memory at once. */
   close(): void;
 }
 
@@ -36,6 +39,10 @@ export interface PageDecompressor {
  */
 export async function pageCompressor(method: MultifdMethod, level: number): Promise<PageCompressor | undefined> {
   if (method === 'none') return undefined;
+  if (method === 'zstd' && hasLibzstd) {
+    const { ZstdPageCompressor } = await import('./zstd-pages.ts');
+    return new ZstdPageCompressor(level);
+  }
   const { streamCompressor } = await import('./stream-compression.ts');
   return streamCompressor(method, level);
 }
@@ -43,6 +50,10 @@ export async function pageCompressor(method: MultifdMethod, level: number): Prom
 /** The receiving end; undefined when pages come as they are. */
 export async function pageDecompressor(method: MultifdMethod): Promise<PageDecompressor | undefined> {
   if (method === 'none') return undefined;
+  if (method === 'zstd' && hasLibzstd) {
+    const { ZstdPageDecompressor } = await import('./zstd-pages.ts');
+    return new ZstdPageDecompressor();
+  }
   const { streamDecompressor } = await import('./stream-compression.ts');
   return streamDecompressor(method);
 }

@@ -128,16 +128,14 @@ export class PacketReader {
     this.#segments.reset();
     this.#segments.add(this.#input, 0, dataBytes);
     yield* this.#data(this.#segments);
-    let pieces: readonly Uint8Array[];
     try {
-      pieces = decompressor.expand(this.#input.bytes.subarray(0, dataBytes), normalPages * PAGE_SIZE);
+      decompressor.expand(this.#input, dataBytes, window, this.#table);
     } catch (cause) {
       const section = `${this.#section}, packet ${this.#packet}`;
       const expected = `${dataBytes} bytes that expand to ${normalPages} pages`;
       const details = { at, section, field: 'page data', expected, actual: messageOf(cause) };
       throw new HarnessError('stream/bad-value', details, { cause });
     }
-    this.#table.store(window, pieces);
   }
 
   *#data(segments: Segments): PacketSteps {

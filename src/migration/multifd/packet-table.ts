@@ -10,13 +10,14 @@ import { native } from '../../threads/native.ts';
 import type { PinnedBytes, Segments } from '../../threads/segments.ts';
 import { PACKET_PAGES, RAM_PACKET_BYTES, RAM_PACKET_OFFSET } from '../../wire/multifd.ts';
 import { PAGE_SIZE } from '../../wire/ram.ts';
+import type { PageRuns } from './page-runs.ts';
 
 /** Byte offsets in the area. */
 const AREA = { HEADER: 0, RUNS: 2048 } as const;
 const TABLE_ENTRY_BYTES = 8;
 
 /** See the header. */
-export class PacketTable implements PinnedBytes {
+export class PacketTable implements PinnedBytes, PageRuns {
   readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   readonly #kernels = new Map<RamWindow, PacketsKernel>();
   /** Pairs of first page and number of pages. */
@@ -43,6 +44,13 @@ export class PacketTable implements PinnedBytes {
     return this.#runCount;
   }
 
+  /** Pages of all runs. */
+  get totalPages(): number {
+    let pages = 0;
+    for (let run = 0; run < this.#runCount; run++) pages += this.pageCount(run);
+    return pages;
+  }
+
   /** First page of a run. */
   firstPage(run: number): number {
     return this.#runs[run * 2]!;
@@ -57,24 +65,6 @@ export class PacketTable implements PinnedBytes {
   addTo(segments: Segments, window: RamWindow): void {
     for (let run = 0; run < this.#runCount; run++) {
       segments.add(window, this.firstPage(run) * PAGE_SIZE, this.pageCount(run) * PAGE_SIZE);
-    }
-  }
-
-  /** Stores what the pages of the runs hold, in order; `pieces` are exactly as long as they. */
-  store(window: RamWindow, pieces: readonly Uint8Array[]): void {
-    let [run, done] = [0, 0];
-    for (const piece of pieces) {
-      const from = window.address === 0 ? 0 : (native?.addressOf(piece) ?? 0);
-      for (let at = 0; at < piece.length; ) {
-        const left = this.pageCount(run) * PAGE_SIZE - done;
-        const count = Math.min(left, piece.length - at);
-        const to = this.firstPage(run) * PAGE_SIZE + done;
-        if (from === 0) window.bytes.set(piece.subarray(at, at + count), to);
-        else native?.copy(window.address + to, from + at, count);
-        at += count;
-        done = count === left ? 0 : done + count;
-        if (done === 0) run += 1;
-      }
     }
   }
 

@@ -52,9 +52,10 @@ export interface SendChannelData {
   readonly slots: StateSlotsShare;
 }
 
-class SendChannel {
+class SendChannel implements Disposable {
   readonly lane: LaneReader;
   readonly #packets: PacketWriter;
+  readonly #compressor: PageCompressor | undefined;
   readonly #slots: StateSlots;
   readonly #segments = new Segments(2);
   readonly #tally: Tally;
@@ -70,6 +71,7 @@ class SendChannel {
   }
 
   private constructor(data: SendChannelData, compressor: PageCompressor | undefined) {
+    this.#compressor = compressor;
     this.lane = new LaneReader(data.lane);
     this.#tally = new Tally(data.tally);
     this.#slots = new StateSlots(data.slots);
@@ -115,6 +117,10 @@ class SendChannel {
     this.lane.release(isState); // its device waits for the slot
   }
 
+  [Symbol.dispose](): void {
+    this.#compressor?.close();
+  }
+
   #singlePacket(entry: Uint32Array): GatherList {
     return this.#kind === ENTRY_KIND.SYNC
       ? this.#packets.sync()
@@ -132,7 +138,7 @@ class SendChannel {
 
 /** Sends until the lane is closed, blocking this thread. Throws `transport/closed`. */
 export async function sendBlocking(data: SendChannelData & { readonly fd: number }): Promise<void> {
-  const channel = await SendChannel.create(data);
+  using channel = await SendChannel.create(data);
   let sent: number = MULTIFD_HELLO.size;
   for (let entry = channel.lane.take(); entry !== undefined; entry = channel.lane.take()) {
     channel.begin(entry);
@@ -148,7 +154,7 @@ export async function sendBlocking(data: SendChannelData & { readonly fd: number
 
 /** As `sendBlocking`, over a channel of this thread. */
 export async function sendInTurns(data: SendChannelData, sink: ByteSink): Promise<void> {
-  const channel = await SendChannel.create(data);
+  using channel = await SendChannel.create(data);
   for (let entry = await channel.lane.takeLater(); entry !== undefined; entry = await channel.lane.takeLater()) {
     channel.begin(entry);
     for (let batch = channel.next(); batch !== undefined; batch = channel.next()) {

@@ -90,6 +90,10 @@ class StreamCompressor implements PageCompressor {
     this.addPieces(segments, this.codec.pass(this.#input(block, runs)));
   }
 
+  close(): void {
+    this.codec.close();
+  }
+
   protected addPieces(segments: Segments, pieces: readonly Uint8Array[]): void {
     for (const piece of pieces) {
       segments.add({ bytes: piece, address: native?.addressOf(piece) ?? 0 }, 0, piece.length);
@@ -159,19 +163,38 @@ class StreamDecompressor implements PageDecompressor {
     this.#end = end;
   }
 
-  expand(data: Uint8Array, byteLength: number): readonly Uint8Array[] {
+  expand({ bytes }: PinnedBytes, byteLength: number, block: RamWindow, runs: PageRuns): void {
+    const data = bytes.subarray(0, byteLength);
     const end = this.#end;
     if (end !== undefined && Buffer.compare(data.subarray(-end.length), end) !== 0) {
       throw new Error('the stream was finished, or is not flushed at the end of the packet');
     }
     const pieces = this.#codec.pass(data);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (length !== byteLength) throw new Error(`it expands to ${length} bytes`);
-    return pieces;
+    if (length !== runs.totalPages * PAGE_SIZE) throw new Error(`it expands to ${length} bytes`);
+    storePieces(block, runs, pieces);
   }
 
   close(): void {
     this.#codec.close();
+  }
+}
+
+/** Stores what the pages of the runs hold, in order; `pieces` are exactly as long as they. */
+function storePieces(block: RamWindow, runs: PageRuns, pieces: readonly Uint8Array[]): void {
+  let [run, done] = [0, 0];
+  for (const piece of pieces) {
+    const from = native?.addressOf(piece) ?? 0;
+    for (let at = 0; at < piece.length; ) {
+      const [start, end] = rangeOf(runs, run);
+      const to = start + done;
+      const count = Math.min(end - to, piece.length - at);
+      if (native === undefined) block.bytes.set(piece.subarray(at, at + count), to);
+      else native.copy(block.address + to, from + at, count);
+      at += count;
+      done += count;
+      if (to + count === end) [run, done] = [run + 1, 0];
+    }
   }
 }
 

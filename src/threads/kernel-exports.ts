@@ -110,6 +110,18 @@ export interface PacketsKernel {
    * the `length` bytes of the block, gives minus one, minus its index.
    */
   runsOfTable(table: number, count: number, length: number, runs: number): number;
+
+  /**
+   * 1 when the header at `header` is of pages in the way `method`, of the block whose field of 256 bytes is at `name`, and nothing about its
+   * fields is wrong; compressed data have `mostData` bytes at most. Others are to be looked at field by field.
+   */
+  isUsual(header: number, method: number, name: number, mostData: number): number;
+
+  /** Stores the zero pages of `count` runs: those that were never written, by the bitmaps `written` and `dirty`, are zero as they are. */
+  storeZero(runs: number, count: number, written: number, dirty: number): void;
+
+  /** Sets the bits of all pages of `count` runs in the bitmap `written`. */
+  markWritten(runs: number, count: number, written: number): void;
 }
 
 /** Exports of pages.wasm and pages64.wasm. */

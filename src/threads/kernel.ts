@@ -12,7 +12,7 @@ export type AddressType = 'i32' | 'i64';
 const modules = new Map<string, WebAssembly.Module>();
 
 /** What a kernel imports beside its memory: exports of other kernels, by kernel. */
-type KernelImports = Record<string, Record<string, (...values: number[]) => number>>;
+type KernelImports = Record<string, Record<string, (...values: number[]) => unknown>>;
 
 /**
  * An instance of kernel `name` over `memory`, whose index type is `address`. Only page kernels exist for `i64`.

@@ -101,7 +101,7 @@ export async function receiveBlocking(
     switch (wish.kind) {
       case 'read': {
         const rest = channel.takeRest(wish.into);
-        return channel.counted(readAll(data, wish.into, rest));
+        return channel.counted(readAll(data, wish, rest));
       }
       case 'sync':
         return channel.rendezvous.arrive(data.index) ? 1 : 0;
@@ -132,7 +132,7 @@ export async function receiveInTurns(
     switch (wish.kind) {
       case 'read': {
         const rest = channel.takeRest(wish.into);
-        return channel.counted(await surplus.fill(wish.into, rest));
+        return channel.counted(await surplus.fill(wish, rest));
       }
       case 'sync':
         return (await channel.rendezvous.arriveLater(data.index)) ? 1 : 0;
@@ -147,15 +147,18 @@ export async function receiveInTurns(
   }
 }
 
-function readAll({ fd, uri }: { fd: number; uri: string }, into: Segments, already: number): number {
+/** What is to be read: `atLeast` bytes, and what else there is room for if it is there. */
+type ReadWish = Extract<PacketStep, { kind: 'read' }>;
+
+function readAll({ fd, uri }: { fd: number; uri: string }, { into, atLeast }: ReadWish, already: number): number {
   let index = into.advance(0, already);
   let got = already;
-  while (index < into.entryCount) {
+  while (got < atLeast) {
     const result = native?.readv(fd, into.iovAddress + index * 16, into.entryCount - index) ?? 0;
     if (result === 0) return got;
     if (result > 0) {
-      index = into.advance(index, result);
       got += result;
+      if (got < atLeast) index = into.advance(index, result);
     } else if (result !== -ERRNO.EINTR) {
       throw new HarnessError('transport/closed', { uri, at: got, why: `read failed with errno ${-result}` });
     }
@@ -173,11 +176,11 @@ class SmallReads {
     this.#source = source;
   }
 
-  /** Fills all of `into` behind the first `already` bytes; returns what is filled, less only at the end. */
-  async fill(into: Segments, already: number): Promise<number> {
+  /** Fills `into` behind the first `already` bytes; returns what is filled, less than `atLeast` only at the end. */
+  async fill({ into, atLeast }: ReadWish, already: number): Promise<number> {
     let index = into.advance(0, already);
     let got = already;
-    while (index < into.entryCount) {
+    while (index < into.entryCount && (got < atLeast || this.#have.length > 0)) {
       if (this.#have.length === 0) {
         const count = await this.#source.read(this.#buffer);
         if (count === 0) return got;

@@ -17,6 +17,7 @@ import {
 } from '../../wire/multifd.ts';
 import { VFIO_PACKET, VFIO_PACKET_FLAG, VFIO_PACKET_NO_INDEX, VFIO_PACKET_VERSION } from '../../wire/vfio.ts';
 import type { PacketStep } from './packet-reader.ts';
+import type { ReadAhead } from './read-ahead.ts';
 
 /** A device whose state may come over channels. */
 export interface StateTarget {
@@ -52,10 +53,13 @@ export class StatePacketReader {
   readonly #targets: readonly StateTarget[];
   readonly #buffers = new SharedBuffers(LIMITS.STATE_PACKET_BYTES);
   readonly #segments = new Segments(1);
+  readonly #ahead: ReadAhead;
   #header: PinnedBytes | undefined;
 
-  constructor(targets: readonly StateTarget[]) {
+  /** `ahead` has what was read before. */
+  constructor(targets: readonly StateTarget[], ahead: ReadAhead) {
     this.#targets = targets;
+    this.#ahead = ahead;
   }
 
   /** The rest of one packet. Returns the bytes read, undefined when the channel has been ended meanwhile. */
@@ -88,9 +92,11 @@ export class StatePacketReader {
     length: number,
     cut: (have: number) => HarnessError,
   ): Generator<PacketStep, void, number> {
+    const taken = this.#ahead.moveTo(memory.bytes.subarray(start, start + length));
+    if (taken === length) return;
     this.#segments.reset();
-    this.#segments.add(memory, start, length);
-    const have = yield { kind: 'read', into: this.#segments };
+    this.#segments.add(memory, start + taken, length - taken);
+    const have = taken + (yield { kind: 'read', into: this.#segments, atLeast: length - taken });
     if (have < length) throw cut(have);
   }
 

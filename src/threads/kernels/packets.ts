@@ -6,6 +6,8 @@
 
 const PAGE_SHIFT: u64 = 12;
 const PAGE_MASK: u64 = 4095;
+const MAGIC: u32 = 0x11223344;
+const VERSION: u32 = 1;
 const PACKET_PAGES: u32 = 128;
 const RAM_PACKET_BYTES: u32 = 1344;
 /** Of a packet in `packets`: four u32, normal pages, zero pages, runs of normal pages, and how much of the table is in use. */
@@ -199,4 +201,60 @@ export function runsOfTable(table: u32, count: u32, length: f64, runs: u32): i32
     found = addToRuns(runs, found, <u32>(offset >> PAGE_SHIFT));
   }
   return <i32>found;
+}
+
+/**
+ * 1 when the header at `header` is of pages in the way `method`, of the block whose field of 256 bytes is at `name`, and nothing about its
+ * fields is wrong; compressed data have `mostData` bytes at most. Others are to be looked at field by field.
+ */
+export function isUsual(header: u32, method: u32, name: u32, mostData: u32): u32 {
+  if (load<u32>(header) != bswap<u32>(MAGIC) || load<u32>(header, 4) != bswap<u32>(VERSION)) return 0;
+  if (load<u32>(header, 8) != bswap<u32>(method)) return 0;
+  const pagesAlloc = bswap<u32>(load<u32>(header, 12));
+  const normal = bswap<u32>(load<u32>(header, 16));
+  const dataBytes = bswap<u32>(load<u32>(header, 20));
+  const zero = bswap<u32>(load<u32>(header, 32));
+  if (pagesAlloc > PACKET_PAGES || normal > pagesAlloc || zero > pagesAlloc - normal || normal + zero == 0) return 0;
+  if (method == 0 || normal == 0) {
+    if (dataBytes != normal << <u32>PAGE_SHIFT) return 0;
+  } else if (dataBytes > mostData) return 0;
+  for (let at: u32 = 0; at < 256; at += 8) {
+    if (load<u64>(header + 64 + at) != load<u64>(name + at)) return 0;
+  }
+  return 1;
+}
+
+/** `clear` of the kernel over the block's memory: fills `length` bytes from a byte address on with zero. */
+// @ts-ignore: decorator
+@external("ram", "clear")
+declare function clear(address: f64, length: f64): void;
+
+/** Of the kernel over the block's bitmaps: the first set bit of `count` from `first` on, `first + count` when none is set. */
+// @ts-ignore: decorator
+@external("bitmap", "firstSet")
+declare function firstSet(bitmap: u32, first: f64, count: f64): f64;
+
+/** Of the same: sets `count` bits from `first` on. */
+// @ts-ignore: decorator
+@external("bitmap", "markRange")
+declare function markRange(bitmap: u32, first: f64, count: f64): void;
+
+/** Stores the zero pages of `count` runs: those that were never written, by the bitmaps `written` and `dirty`, are zero as they are. */
+export function storeZero(runs: u32, count: u32, written: u32, dirty: u32): void {
+  for (let run = runs, last = runs + (count << 3); run < last; run += 8) {
+    let page = <f64>load<u32>(run);
+    const end = page + <f64>load<u32>(run, 4);
+    while (page < end) {
+      page = firstSet(dirty, page, firstSet(written, page, end - page) - page);
+      if (page < end) clear(page * 4096, 4096);
+      page++;
+    }
+  }
+}
+
+/** Sets the bits of all pages of `count` runs in the bitmap `written`. */
+export function markWritten(runs: u32, count: u32, written: u32): void {
+  for (let run = runs, last = runs + (count << 3); run < last; run += 8) {
+    markRange(written, <f64>load<u32>(run), <f64>load<u32>(run, 4));
+  }
 }

@@ -115,7 +115,8 @@ export class PacketReader {
       }
       ahead.consume(RAM_PACKET_BYTES);
       this.#hasData = dataBytes > 0;
-      if (dataBytes > 0) {
+      // Not `dataBytes`: compressed pages without data are the decompressor's to refuse.
+      if (normalPages > 0) {
         const wanted = this.#placeData(dataBytes);
         if (wanted > 0) {
           ahead.addTo(this.#segments, RAM_PACKET_BYTES);

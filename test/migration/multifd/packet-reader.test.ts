@@ -3,11 +3,12 @@
 import { describe, expect, test } from 'vitest';
 import { RamBlock } from '../../../src/hw/ram.ts';
 import { RamWindow } from '../../../src/hw/ram-window.ts';
+import { type PageDecompressor, pageDecompressor } from '../../../src/migration/multifd/compression.ts';
 import { PacketReader } from '../../../src/migration/multifd/packet-reader.ts';
 import { PacketWriter } from '../../../src/migration/multifd/packet-writer.ts';
 import type { GatherList } from '../../../src/threads/segments.ts';
 import { Tally } from '../../../src/threads/tally.ts';
-import { RAM_PACKET_BYTES } from '../../../src/wire/multifd.ts';
+import { MULTIFD_METHOD, RAM_PACKET_BYTES, RAM_PACKET_OFFSET } from '../../../src/wire/multifd.ts';
 import { PAGE_SIZE } from '../../../src/wire/ram.ts';
 import { IDSTR, statePacket } from '../../support/state-packets.ts';
 
@@ -42,6 +43,13 @@ class Source {
   }
 }
 
+/** How pages come, and what expands them. */
+interface Compression {
+  readonly method: keyof typeof MULTIFD_METHOD;
+  readonly decompressor: PageDecompressor | undefined;
+}
+const NONE: Compression = { method: 'none', decompressor: undefined };
+
 /** A channel that gets `bytes`, at each read as many as it asks for at least and up to `more` beyond, if it has room. */
 class Destination {
   readonly block = RamBlock.create({ name: 'ram', length: PAGES * PAGE_SIZE });
@@ -52,7 +60,7 @@ class Destination {
   #rest: Buffer;
   #answer: number | undefined;
 
-  constructor(bytes: Buffer, more = Number.POSITIVE_INFINITY) {
+  constructor(bytes: Buffer, more = Number.POSITIVE_INFINITY, { method, decompressor } = NONE) {
     this.#rest = bytes;
     this.#more = more;
     // Where zero pages go to is not empty.
@@ -60,8 +68,8 @@ class Destination {
     this.#steps = new PacketReader({
       name: 'multifd channel 0',
       windows: [new RamWindow(this.block.share)],
-      method: 'none',
-      decompressor: undefined,
+      method,
+      decompressor,
       targets: [{ idstr: IDSTR, instanceId: 0, refusal: undefined }],
     }).steps();
   }
@@ -166,4 +174,21 @@ test('an error behind packets that were read ahead tells its own place', () => {
       details: expect.objectContaining({ at, section: 'multifd channel 0, packet 3', field: 'pagesAlloc' }),
     }),
   );
+});
+
+describe.each(['zlib', 'zstd'] as const)('compression %s', (method) => {
+  test('pages that come with no data are an error', async () => {
+    const packet = new Source().pages(3).subarray(0, RAM_PACKET_BYTES);
+    packet.writeUInt32BE(MULTIFD_METHOD[method], RAM_PACKET_OFFSET.FLAGS);
+    packet.writeUInt32BE(0, RAM_PACKET_OFFSET.DATA_BYTES);
+    const decompressor = await pageDecompressor(method);
+    const destination = new Destination(packet, 0, { method, decompressor });
+    expect(() => destination.run()).toThrow(
+      expect.objectContaining({
+        code: 'stream/bad-value',
+        details: expect.objectContaining({ at: 64 + RAM_PACKET_BYTES, field: 'page data' }),
+      }),
+    );
+    decompressor?.close();
+  });
 });

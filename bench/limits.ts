@@ -5,6 +5,8 @@
 
 import { constants, deflateSync, inflateSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { RamBlock } from '../src/hw/ram.ts';
+import { XbzrleCache } from '../src/migration/ram/xbzrle-cache.ts';
+import { PAGE_SIZE } from '../src/wire/ram.ts';
 import { CONTENTS, type ContentName, sampleOf } from './support/content.ts';
 import { copySpeed, socketSpeed } from './support/raw-limits.ts';
 import { msPerCall, type ValueRow, valueBench } from './support/values.ts';
@@ -12,6 +14,9 @@ import { msPerCall, type ValueRow, valueBench } from './support/values.ts';
 const SEED = 1;
 const SCAN_BYTES = 512 * 1024 ** 2;
 const GIGA = 1e9;
+/** Pages that are encoded against what they were: more than a processor's cache holds. */
+const DELTA_PAGES = 8192;
+const CHANGED_BYTES = Math.round(PAGE_SIZE * 0.05);
 const CODECS = {
   zlib1: {
     compress: (bytes: Buffer) => deflateSync(bytes, { level: 1 }),
@@ -29,6 +34,8 @@ export const limitsBench = valueBench({
   rows: {
     'memory-copy': { unit: 'GB/s', measure: () => copySpeed() / GIGA },
     'zero-scan': { unit: 'GB/s', measure: zeroScanSpeed },
+    'xbzrle-encode-run': { unit: 'GB/s', bar: { atLeast: 2 }, measure: () => xbzrleSpeed('run') },
+    'xbzrle-encode-scattered': { unit: 'GB/s', measure: () => xbzrleSpeed('scattered') },
     'socket-tcp': { unit: 'GB/s', measure: async () => (await socketSpeed('tcp')) / GIGA },
     'socket-unix': { unit: 'GB/s', measure: async () => (await socketSpeed('unix')) / GIGA },
     ...codecRows(),
@@ -73,4 +80,28 @@ function zeroScanSpeed(): number {
   const seconds = (performance.now() - start) / 1000;
   ram.endSave();
   return SCAN_BYTES / seconds / GIGA;
+}
+
+/** GB/s of pages that become deltas, copies of page and cache included, when 5 % of each changed: in one run, or every 20th byte. */
+function xbzrleSpeed(where: 'run' | 'scattered'): number {
+  const before = sampleOf('random', SEED).subarray(0, DELTA_PAGES * PAGE_SIZE);
+  const after = Buffer.from(before);
+  for (let page = 0; page < before.length; page += PAGE_SIZE) {
+    for (let n = 0; n < CHANGED_BYTES; n++) {
+      const at = page + (where === 'run' ? ((page >> 12) % (PAGE_SIZE - CHANGED_BYTES)) + n : n * 20);
+      after[at] = before[at]! ^ 0xff;
+    }
+  }
+  const cache = new XbzrleCache({ bytes: BigInt(before.length), ramPages: before.length / PAGE_SIZE });
+  const pass = (content: Buffer, kind: string, age: number) => {
+    for (let at = 0; at < content.length; at += PAGE_SIZE) {
+      const found = cache.lookUp(at / PAGE_SIZE, content.subarray(at, at + PAGE_SIZE), { age, isLast: false });
+      if (found.kind !== kind) throw new Error(`a page was to be a ${kind} and is a ${found.kind}`);
+    }
+  };
+  pass(before, 'miss', 0);
+  const start = performance.now();
+  pass(after, 'delta', 1);
+  pass(before, 'delta', 2);
+  return (2 * before.length) / ((performance.now() - start) / 1000) / GIGA;
 }

@@ -36,7 +36,7 @@ const WASM_PAGE = 65_536;
 /** What places in the area count from without native calls; those in RAM count from 0 then. */
 const APART = 2 ** 46;
 
-/** See the header. As a gather list it is all packets, headers and pages, from the last `fill` until the next. */
+/** See the header. As a gather list it is all packets, headers and pages, from `gather` until the next `fill`. */
 export class PacketBatch implements GatherList, PageRuns, PinnedBytes {
   readonly #memory = areaMemory();
   readonly #kernels = new Map<RamWindow, PacketsKernel>();
@@ -66,17 +66,33 @@ export class PacketBatch implements GatherList, PageRuns, PinnedBytes {
    */
   fill(window: RamWindow, list: Uint32Array, count: number, options: { detectZero: boolean; number: number }): void {
     const kernel = this.#kernel(window);
-    const { headers, packets, pages, marks, runs, iov } = AREA;
+    const { headers, packets, pages, marks, runs } = AREA;
     this.#pages.set(count === list.length ? list : list.subarray(0, count));
     const detectZero = options.detectZero ? 1 : 0;
     const made = kernel.makePackets(pages, count, detectZero, options.number, headers, packets, runs, marks);
-    const ramBase = native === undefined ? 0 : window.address;
-    this.#entryCount = kernel.gather(made, headers, packets, runs, iov, this.#areaBase, ramBase);
     this.#window = window;
+    this.#entryCount = 0;
     this.#packetCount = made;
     this.#normalPages = this.#sum(PACKET.NORMAL_PAGES);
     this.#zeroPages = this.#sum(PACKET.ZERO_PAGES);
     this.show(0);
+  }
+
+  /** Makes the entries of all packets, for pages that go as they are. */
+  gather(): this {
+    const { headers, packets, runs, iov } = AREA;
+    const window = this.#window!;
+    const kernel = this.#kernel(window);
+    this.#entryCount = kernel.gather(
+      this.#packetCount,
+      headers,
+      packets,
+      runs,
+      iov,
+      this.#areaBase,
+      window.address, // 0 without native calls
+    );
+    return this;
   }
 
   get packetCount(): number {
@@ -107,7 +123,7 @@ export class PacketBatch implements GatherList, PageRuns, PinnedBytes {
     const inArea = start - this.#areaBase;
     if (inArea >= 0 && inArea < WASM_PAGE) return this.#area.subarray(inArea, inArea + length);
     const window = this.#window!;
-    const inRam = native === undefined ? start : start - window.address;
+    const inRam = start - window.address;
     return window.bytes.subarray(inRam, inRam + length);
   }
 

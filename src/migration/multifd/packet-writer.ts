@@ -77,7 +77,7 @@ export class PacketWriter {
     this.#given = batch.packetCount;
     this.normalPages = batch.normalPages;
     this.zeroPages = batch.zeroPages;
-    return batch;
+    return batch.gather();
   }
 
   /** The packet that asks the other side to wait for all channels. */

@@ -21,8 +21,7 @@ const MIN_AGE = 2;
 const AT = {
   CURRENT: 0,
   DELTA: PAGE_SIZE + SLACK,
-  MASKS: 2 * (PAGE_SIZE + SLACK),
-  SLOTS: 3 * (PAGE_SIZE + SLACK),
+  SLOTS: 2 * (PAGE_SIZE + SLACK),
 };
 
 /** What one page became: not cached, equal to what was sent, too different, or a delta. */
@@ -68,7 +67,7 @@ export class XbzrleCache {
     }
     this.#ages[slot] = age;
     const cached = AT.SLOTS + slot * PAGE_SIZE;
-    const length = this.#kernel.encode(cached, AT.CURRENT, AT.DELTA, AT.MASKS);
+    const length = this.#kernel.encode(cached, AT.CURRENT, AT.DELTA);
     if (length === 0) return { kind: 'identical' };
     if (!isLast) this.#kernel.copyPage(cached, AT.CURRENT);
     return length < 0 ? { kind: 'overflow' } : { kind: 'delta', delta: this.#delta.subarray(0, length) };

@@ -19,21 +19,6 @@ function differences(a: u64, b: u64): u64 {
   return m0 | (m1 << 16) | (m2 << 32) | (m3 << 48);
 }
 
-/** First position at or after `from` whose bit in the page's 64 mask words at `masks` is `1 ^ flip`; the page's end if none. */
-// @ts-ignore: decorator
-@inline
-function find(masks: u64, from: u32, flip: u64): u32 {
-  let word = from >> 6;
-  if (word >= 64) return PAGE;
-  let bits = (load<u64>(<usize>(masks + ((<u64>word) << 3))) ^ flip) & (<u64>-1 << (<u64>from & 63));
-  while (bits == 0) {
-    word++;
-    if (word == 64) return PAGE;
-    bits = load<u64>(<usize>(masks + ((<u64>word) << 3))) ^ flip;
-  }
-  return (word << 6) + <u32>ctz(bits);
-}
-
 /** Writes a length of at most two bytes; returns where to go on. */
 // @ts-ignore: decorator
 @inline
@@ -47,38 +32,61 @@ function uleb(at: u64, value: u32): u64 {
   return at + 2;
 }
 
+/** Where the run that ends at `end` and began at `begin` goes, if its length and bytes still fit before `last`; 0 if not. */
+// @ts-ignore: decorator
+@inline
+function literals(to: u64, last: u64, begin: u64, end: u64): u64 {
+  if (to + 2 > last) return 0;
+  const count = end - begin;
+  const at = uleb(to, <u32>count);
+  if (at + count > last) return 0;
+  if (count <= 16) v128.store(<usize>at, v128.load(<usize>begin));
+  else memory.copy(<usize>at, <usize>begin, <usize>count);
+  return at + count;
+}
+
 /**
  * Writes to `out` the delta that makes the page at `newPage` from the one at `oldPage`; returns its length, 0 when they are equal, -1
- * when it would be longer than a page. Behind both pages and behind a page of `out` there are 16 bytes that may be
- * touched; `masks` has 512 bytes of work space.
+ * when it would be longer than a page. Behind both pages and behind a page of `out` there are 64 bytes that may be
+ * touched.
  */
-export function encode(oldPage: f64, newPage: f64, out: f64, masks: f64): i32 {
+export function encode(oldPage: f64, newPage: f64, out: f64): i32 {
   const before = <u64>oldPage;
   const after = <u64>newPage;
   const start = <u64>out;
-  const work = <u64>masks;
-  for (let word: u64 = 0; word < 64; word++) {
-    store<u64>(<usize>(work + (word << 3)), differences(before + (word << 6), after + (word << 6)));
-  }
   const last = start + PAGE;
   let to = start;
-  let at: u32 = 0;
-  while (at < PAGE) {
-    if (to + 2 > last) return OVERFLOW;
-    const changed = find(work, at, 0);
-    if (changed == PAGE) return to == start ? IDENTICAL : <i32>(to - start);
-    to = uleb(to, changed - at);
-    if (to + 2 > last) return OVERFLOW;
-    const same = find(work, changed, <u64>-1);
-    const count = same - changed;
-    to = uleb(to, count);
-    if (to + count > last) return OVERFLOW;
-    if (count <= 16) v128.store(<usize>to, v128.load(<usize>(after + changed)));
-    else memory.copy(<usize>to, <usize>(after + changed), <usize>count);
-    to += count;
-    at = same;
+  /** Where the run began that is not written yet, and whether its bytes differ. */
+  let begin = after;
+  let isChanged: u64 = 0;
+  for (let word = after; word < after + PAGE; word += 64) {
+    const changed = differences(before + (word - after), word);
+    // A run ends wherever a byte's bit is not that of the byte before.
+    let ends = changed ^ ((changed << 1) | isChanged);
+    if (isChanged != 0 && ends != 0) {
+      const end = word + ctz(ends);
+      to = literals(to, last, begin, end);
+      if (to == 0 || to + 2 > last) return OVERFLOW;
+      ends &= ends - 1;
+      begin = end;
+    }
+    isChanged = changed >> 63;
+    while (ends != 0) {
+      const first = word + ctz(ends);
+      ends &= ends - 1;
+      to = uleb(to, <u32>(first - begin));
+      begin = first;
+      if (ends == 0) break;
+      const end = word + ctz(ends);
+      ends &= ends - 1;
+      to = literals(to, last, first, end);
+      if (to == 0 || to + 2 > last) return OVERFLOW;
+      begin = end;
+    }
   }
-  return <i32>(to - start);
+  if (isChanged == 0) return to == start ? IDENTICAL : <i32>(to - start);
+  to = literals(to, last, begin, after + PAGE);
+  return to == 0 ? OVERFLOW : <i32>(to - start);
 }
 
 /** Copies a page. */

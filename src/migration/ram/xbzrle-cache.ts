@@ -17,11 +17,11 @@ const EMPTY = -1;
 /** A slot may be taken from another page once it was not used for so many syncs. */
 const MIN_AGE = 2;
 
-/** Where things are in front of the slots. */
+/** Where things are in front of the slots, which begin at a page: a slot that lay in two of the system's pages would cost a tenth more. */
 const AT = {
   CURRENT: 0,
   DELTA: PAGE_SIZE + SLACK,
-  SLOTS: 2 * (PAGE_SIZE + SLACK),
+  SLOTS: 3 * PAGE_SIZE,
 };
 
 /** What one page became: not cached, equal to what was sent, too different, or a delta. */

@@ -1,10 +1,15 @@
 /** Entry of a thread for receiving multifd channels, one after the other. */
 
+import type { RamShare } from '../src/hw/ram.ts';
+import { RamWindows } from '../src/hw/ram-window.ts';
 import { type ReceiveChannelData, receiveBlocking } from '../src/migration/multifd/receive-channel.ts';
 import { runWorker } from '../src/threads/worker-port.ts';
 
-await runWorker((_, port) => {
+await runWorker<readonly RamShare[]>((blocks, port) => {
+  const ram = new RamWindows(blocks);
   port.ready();
   // What arrives is what ChannelThread sends.
-  return port.serve((_kind, data) => receiveBlocking(data as ReceiveChannelData & { readonly fd: number }, port.emit));
+  return port.serve((_kind, data) =>
+    receiveBlocking(data as ReceiveChannelData & { readonly fd: number }, ram, port.emit),
+  );
 });

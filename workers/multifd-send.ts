@@ -1,10 +1,13 @@
 /** Entry of a thread for sending multifd channels, one after the other. */
 
+import type { RamShare } from '../src/hw/ram.ts';
+import { RamWindows } from '../src/hw/ram-window.ts';
 import { type SendChannelData, sendBlocking } from '../src/migration/multifd/send-channel.ts';
 import { runWorker } from '../src/threads/worker-port.ts';
 
-await runWorker((_, port) => {
+await runWorker<readonly RamShare[]>((blocks, port) => {
+  const ram = new RamWindows(blocks);
   port.ready();
   // What arrives is what ChannelThread sends.
-  return port.serve((_kind, data) => sendBlocking(data as SendChannelData & { readonly fd: number }));
+  return port.serve((_kind, data) => sendBlocking(data as SendChannelData & { readonly fd: number }, ram));
 });

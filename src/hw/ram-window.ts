@@ -3,6 +3,7 @@
  * of written pages several may set bits at once.
  */
 
+import { assert } from '../base/assert.ts';
 import { loadKernel } from '../threads/kernel.ts';
 import type { BitmapKernel, PacketsKernel, PagesKernel } from '../threads/kernel-exports.ts';
 import { native } from '../threads/native.ts';
@@ -42,5 +43,23 @@ export class RamWindow implements PinnedBytes {
   /** Records that pages hold received data, or may hold some from now on: call it before storing. */
   markLoaded(page: number, count: number): void {
     this.#bitmap.markRange(this.writtenOffset, page, count);
+  }
+}
+
+/** All blocks of a machine, as one thread sees them. */
+export class RamWindows {
+  readonly #byName: ReadonlyMap<string, RamWindow>;
+
+  constructor(ram: readonly RamShare[]) {
+    this.#byName = new Map(ram.map((share) => [share.name, new RamWindow(share)]));
+  }
+
+  /** Those with these names, in this order. */
+  named(names: readonly string[]): RamWindow[] {
+    return names.map((name) => {
+      const window = this.#byName.get(name);
+      assert(window !== undefined, `the machine has a RAM block '${name}'`);
+      return window;
+    });
   }
 }

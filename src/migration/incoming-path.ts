@@ -99,7 +99,7 @@ async function openMultifd(
   const channels = await ReceivingChannels.start({
     arrivals: arrivals.channels,
     uri,
-    blocks: arriving(machine.ramBlocks, options).map((block) => block.share),
+    blocks: arriving(machine.ramBlocks, options).map((block) => block.name),
     method: options.multifd.compression,
     threads,
     intake,

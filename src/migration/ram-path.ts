@@ -82,7 +82,7 @@ export async function openRamPath(deps: {
     address,
     count: options.multifd.channels,
     uuid: machine.uuid,
-    blocks: blocks.map((block) => block.share),
+    blocks: blocks.map((block) => block.name),
     method: options.multifd.compression,
     level: options.multifd.level,
     detectZero: detection === 'multifd' && !oldStyle,

@@ -90,7 +90,7 @@ export class Vm implements VmControl {
   readonly #suppressDescription: boolean;
   readonly #listeners = new Set<(event: VmEvent) => void>();
   readonly #exit = Promise.withResolvers<number>();
-  readonly #channelThreads = new ChannelThreads();
+  readonly #channelThreads: ChannelThreads;
   readonly #outgoingStatus = new StatusMachine('source');
   readonly #incomingStatus = new StatusMachine('destination');
   #blockers: readonly Blocker[] = [];
@@ -151,6 +151,7 @@ export class Vm implements VmControl {
       onVcpuFailure: (error) => void this.#vcpuFailed(error),
       onVfioState: (id, state) => this.#emit(vfioMigration(id, state)),
     });
+    this.#channelThreads = new ChannelThreads([this.#machine.ram.share]);
     this.#services = vmServices({
       machine: this.#machine,
       options: this.#options,

@@ -53,9 +53,9 @@ export class MultifdLoadingMachine {
       channels = await ReceivingChannels.start({
         arrivals: arrivals.channels,
         uri: 'memory:',
-        blocks: [this.ram.share],
+        blocks: [this.ram.name],
         method: this.#method,
-        threads: new ChannelThreads(), // memory needs none
+        threads: new ChannelThreads([this.ram.share]),
         intake,
         flushEachSection: false,
       });

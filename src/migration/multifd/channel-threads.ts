@@ -3,6 +3,8 @@
  * started when it is known that they will be needed, and kept for the next migration.
  */
 
+import type { RamShare } from '../../hw/ram.ts';
+import { RamWindows } from '../../hw/ram-window.ts';
 import { ManagedWorker } from '../../threads/managed-worker.ts';
 import { workerUrl } from '../../threads/worker-url.ts';
 
@@ -22,10 +24,26 @@ export class ChannelThreads implements AsyncDisposable {
   readonly #listeners = new WeakMap<ManagedWorker, (event: unknown) => void>();
   /** Those at work, or started for somebody. */
   readonly #busy: Record<ChannelEnd, Set<object>> = { 'multifd-send': new Set(), 'multifd-receive': new Set() };
+  readonly #blocks: readonly RamShare[];
+  #ram: RamWindows | undefined;
   #started = 0;
   #starting = 0;
   /** They start when another has started. */
   readonly #waiting: (() => void)[] = [];
+
+  /**
+   * A thread gets the machine's RAM when it starts: V8 takes a memory that a thread is given for a need to collect garbage, and would do so
+   * in all of them while the migration begins.
+   */
+  constructor(blocks: readonly RamShare[]) {
+    this.#blocks = blocks;
+  }
+
+  /** The same RAM, for who does a thread's work on this one. */
+  get ram(): RamWindows {
+    this.#ram ??= new RamWindows(this.#blocks);
+    return this.#ram;
+  }
 
   /** Sees to it that there are so many soon; those at work will be idle by the time they are needed again. */
   prepare(end: ChannelEnd, count: number): void {
@@ -82,7 +100,7 @@ export class ChannelThreads implements AsyncDisposable {
       const worker: ManagedWorker = await ManagedWorker.start({
         name: `${end} ${this.#started}`,
         url: workerUrl(end),
-        data: undefined,
+        data: this.#blocks,
         smallHeap: true,
         startMs: START_MS,
         onEvent: (event) => this.#listeners.get(worker)?.(event),

@@ -4,8 +4,7 @@
  */
 
 import { HarnessError } from '../../base/errors.ts';
-import type { RamShare } from '../../hw/ram.ts';
-import { RamWindow } from '../../hw/ram-window.ts';
+import type { RamWindows } from '../../hw/ram-window.ts';
 import { Allowance } from '../../threads/allowance.ts';
 import { ERRNO, native } from '../../threads/native.ts';
 import { Rendezvous, type RendezvousShare } from '../../threads/rendezvous.ts';
@@ -25,7 +24,8 @@ export interface ReceiveChannelData {
   readonly name: string;
   readonly uri: string;
   readonly index: number;
-  readonly blocks: readonly RamShare[];
+  /** Names of those whose pages may come. */
+  readonly blocks: readonly string[];
   readonly method: MultifdMethod;
   readonly rendezvous: RendezvousShare;
   /** Devices whose state may come. */
@@ -46,12 +46,12 @@ class ReceiveChannel implements Disposable {
   readonly #tally: Tally;
   #rest: Uint8Array;
 
-  static async create(data: ReceiveChannelData): Promise<ReceiveChannel> {
-    return new ReceiveChannel(data, await pageDecompressor(data.method));
+  static async create(data: ReceiveChannelData, ram: RamWindows): Promise<ReceiveChannel> {
+    return new ReceiveChannel(data, ram, await pageDecompressor(data.method));
   }
 
-  private constructor(data: ReceiveChannelData, decompressor: PageDecompressor | undefined) {
-    const windows = data.blocks.map((share) => new RamWindow(share));
+  private constructor(data: ReceiveChannelData, ram: RamWindows, decompressor: PageDecompressor | undefined) {
+    const windows = ram.named(data.blocks);
     const { name, method, targets } = data;
     this.steps = new PacketReader({ name, windows, method, decompressor, targets }).steps();
     this.rendezvous = new Rendezvous(data.rendezvous);
@@ -90,9 +90,10 @@ class ReceiveChannel implements Disposable {
  */
 export async function receiveBlocking(
   data: ReceiveChannelData & { readonly fd: number },
+  ram: RamWindows,
   onState: (packet: StatePacket) => void,
 ): Promise<void> {
-  using channel = await ReceiveChannel.create(data);
+  using channel = await ReceiveChannel.create(data, ram);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(answer(step.value));
   channel.rendezvous.leave(data.index);
@@ -119,10 +120,11 @@ export async function receiveBlocking(
 /** As `receiveBlocking`, over a channel of this thread. */
 export async function receiveInTurns(
   data: ReceiveChannelData,
+  ram: RamWindows,
   source: ByteSource,
   onState: (packet: StatePacket) => void,
 ): Promise<void> {
-  using channel = await ReceiveChannel.create(data);
+  using channel = await ReceiveChannel.create(data, ram);
   const surplus = new SmallReads(source);
   let step = channel.steps.next();
   while (step.done !== true) step = channel.steps.next(await answer(step.value));

@@ -4,7 +4,6 @@
  */
 
 import { HarnessError } from '../../base/errors.ts';
-import type { RamShare } from '../../hw/ram.ts';
 import { Allowance } from '../../threads/allowance.ts';
 import { Rendezvous } from '../../threads/rendezvous.ts';
 import { Tally } from '../../threads/tally.ts';
@@ -27,7 +26,8 @@ export interface ReceivingOptions {
   /** By channel id. */
   readonly arrivals: readonly Arrival[];
   readonly uri: string;
-  readonly blocks: readonly RamShare[];
+  /** Names of those whose pages may come. */
+  readonly blocks: readonly string[];
   readonly method: MultifdMethod;
   /** The style of machine types up to 8.0: the end marker of every RAM section counts as sync record. */
   readonly flushEachSection: boolean;
@@ -140,7 +140,7 @@ export class ReceivingChannels implements RamSync {
       threads: options.threads,
       end: 'multifd-receive',
       data,
-      inTurns: () => receiveInTurns(data, channel.source, onState),
+      inTurns: () => receiveInTurns(data, options.threads.ram, channel.source, onState),
       close: () => {
         this.#rendezvous.end();
         allowance.end();

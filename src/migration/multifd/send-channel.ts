@@ -4,8 +4,7 @@
  */
 
 import { HarnessError } from '../../base/errors.ts';
-import type { RamShare } from '../../hw/ram.ts';
-import { RamWindow } from '../../hw/ram-window.ts';
+import type { RamWindows } from '../../hw/ram-window.ts';
 import { LaneReader, type LaneShare } from '../../threads/lane.ts';
 import { ERRNO, IOV_MAX, native } from '../../threads/native.ts';
 import { advanceEntries, type GatherList, Segments } from '../../threads/segments.ts';
@@ -40,7 +39,8 @@ export const SENT = {
 export interface SendChannelData {
   /** Names the channel in errors. */
   readonly uri: string;
-  readonly blocks: readonly RamShare[];
+  /** Names, in the order in which entries number them. */
+  readonly blocks: readonly string[];
   readonly lane: LaneShare;
   readonly tally: SharedArrayBuffer;
   /** One packet counter for all channels. */
@@ -66,17 +66,17 @@ class SendChannel implements Disposable {
   /** Since the last SYNC. */
   #hasData = false;
 
-  static async create(data: SendChannelData): Promise<SendChannel> {
-    return new SendChannel(data, await pageCompressor(data.method, data.level));
+  static async create(data: SendChannelData, ram: RamWindows): Promise<SendChannel> {
+    return new SendChannel(data, ram, await pageCompressor(data.method, data.level));
   }
 
-  private constructor(data: SendChannelData, compressor: PageCompressor | undefined) {
+  private constructor(data: SendChannelData, ram: RamWindows, compressor: PageCompressor | undefined) {
     this.#compressor = compressor;
     this.lane = new LaneReader(data.lane);
     this.#tally = new Tally(data.tally);
     this.#slots = new StateSlots(data.slots);
     this.#packets = new PacketWriter({
-      windows: data.blocks.map((share) => new RamWindow(share)),
+      windows: ram.named(data.blocks),
       compressor,
       detectZero: data.detectZero,
       oldLayout: data.oldLayout,
@@ -137,8 +137,8 @@ class SendChannel implements Disposable {
 }
 
 /** Sends until the lane is closed, blocking this thread. Throws `transport/closed`. */
-export async function sendBlocking(data: SendChannelData & { readonly fd: number }): Promise<void> {
-  using channel = await SendChannel.create(data);
+export async function sendBlocking(data: SendChannelData & { readonly fd: number }, ram: RamWindows): Promise<void> {
+  using channel = await SendChannel.create(data, ram);
   let sent: number = MULTIFD_HELLO.size;
   for (let entry = channel.lane.take(); entry !== undefined; entry = channel.lane.take()) {
     channel.begin(entry);
@@ -153,8 +153,8 @@ export async function sendBlocking(data: SendChannelData & { readonly fd: number
 }
 
 /** As `sendBlocking`, over a channel of this thread. */
-export async function sendInTurns(data: SendChannelData, sink: ByteSink): Promise<void> {
-  using channel = await SendChannel.create(data);
+export async function sendInTurns(data: SendChannelData, ram: RamWindows, sink: ByteSink): Promise<void> {
+  using channel = await SendChannel.create(data, ram);
   for (let entry = await channel.lane.takeLater(); entry !== undefined; entry = await channel.lane.takeLater()) {
     channel.begin(entry);
     for (let batch = channel.next(); batch !== undefined; batch = channel.next()) {

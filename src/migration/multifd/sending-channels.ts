@@ -5,7 +5,6 @@
  */
 
 import { HarnessError } from '../../base/errors.ts';
-import type { RamShare } from '../../hw/ram.ts';
 import { Bell } from '../../threads/bell.ts';
 import { LaneWriter } from '../../threads/lane.ts';
 import { Tally } from '../../threads/tally.ts';
@@ -42,7 +41,8 @@ export interface SendingOptions {
   readonly count: number;
   /** 16 bytes; undefined when none was configured. */
   readonly uuid: Uint8Array | undefined;
-  readonly blocks: readonly RamShare[];
+  /** Names, in the order in which `sendPages` numbers them. */
+  readonly blocks: readonly string[];
   readonly method: MultifdMethod;
   /** Of the method. */
   readonly level: number;
@@ -107,7 +107,7 @@ export class SendingChannels implements PageChannels, StateChannels {
           threads: options.threads,
           end: 'multifd-send',
           data,
-          inTurns: () => sendInTurns(data, channel.sink),
+          inTurns: () => sendInTurns(data, options.threads.ram, channel.sink),
           close: () => lane.close(),
           onEnd: () => bell.ring(),
         });

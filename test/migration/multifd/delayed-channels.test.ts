@@ -76,12 +76,12 @@ test.for(orders.map((order) => ({ order })))('connections are heard in the order
 
 test('a channel that is open and brings nothing more: the deadline passes, and its error names it', async () => {
   const block = RamBlock.create({ name: 'ram', length: 1 << 20 });
-  await using threads = new ChannelThreads(); // memory needs none
+  await using threads = new ChannelThreads([block.share]);
   const arrivals = [halfOpen(), halfOpen()].map((channel) => ({ channel, rest: new Uint8Array(0) }));
   const channels = await ReceivingChannels.start({
     arrivals,
     uri: 'unix:/m',
-    blocks: [block.share],
+    blocks: [block.name],
     method: 'none',
     flushEachSection: false,
     threads,

@@ -81,12 +81,12 @@ describe('a source', () => {
     using block = RamBlock.create({ name: 'ram', length: RAM_BYTES });
     block.write(0, CONTENT);
     block.beginSave();
-    await using threads = new ChannelThreads();
+    await using threads = new ChannelThreads([block.share]);
     const channels = await SendingChannels.connect({
       address: parseUri(`unix:${dir.file('m')}`),
       count: 1,
       uuid: undefined,
-      blocks: [block.share],
+      blocks: [block.name],
       method: 'none',
       level: 0,
       detectZero: false,

@@ -208,9 +208,9 @@ async function load(
       rest: new Uint8Array(0),
     })),
     uri: 'memory:',
-    blocks: blocks.map((block) => block.share),
+    blocks: blocks.map((block) => block.name),
     method: setting.method,
-    threads: new ChannelThreads(), // memory needs none
+    threads: new ChannelThreads(blocks.map((block) => block.share)),
     intake: noIntake(),
     flushEachSection: setting.flushEachSection,
   });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { loadKernel } from '../../src/threads/kernel.ts';
 
@@ -50,3 +51,29 @@ test('a page kernel reaches beyond 4 GiB', () => {
   expect(new DataView(memory.buffer, 2 ** 32 + 4096, 16).getBigUint64(0, true)).toBe(1n);
   expect(kernel.peek(4096)).toBe(0);
 });
+
+test.each(['i32', 'i64'] as const)(
+  'the zero pages are those without a byte of data, wherever it is, in an %s memory',
+  (address) => {
+    const [group, page] = [32, 4096];
+    const size = (group * page) / 65_536;
+    const pages = address === 'i64' ? BigInt(size) : size;
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true, address });
+    const bytes = new Uint8Array(memory.buffer);
+    const { zeroMask } = loadKernel('pages', memory, address);
+    const place = fc.constantFrom(undefined, 0, 7, 8, 63, 64, 2048, page - 1);
+    const wanted = fc.oneof(fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 1), fc.nat({ max: 2 ** 32 - 1 }));
+
+    fc.assert(
+      fc.property(fc.array(place, { minLength: group, maxLength: group }), wanted, (places, mask) => {
+        bytes.fill(0);
+        let expected = 0;
+        for (const [index, at] of places.entries()) {
+          if (at !== undefined) bytes[index * page + at] = 1;
+          else expected |= mask & (1 << index);
+        }
+        expect(zeroMask(0, mask) >>> 0).toBe(expected >>> 0);
+      }),
+    );
+  },
+);

@@ -146,7 +146,7 @@ export interface RecordsKernel {
 export interface XbzrleKernel {
   /**
    * Writes to `out` the delta that makes the page at `newPage` from the one at `oldPage`; returns its length, 0 when they are equal, -1
-   * when it would be longer than a page. Behind both pages and behind a page of `out` there are 64 bytes that may be
+   * when it would be longer than a page. Behind both pages and behind a page of `out` there are 16 bytes that may be
    * touched.
    */
   encode(oldPage: number, newPage: number, out: number): number;

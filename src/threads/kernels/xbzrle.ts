@@ -47,7 +47,7 @@ function literals(to: u64, last: u64, begin: u64, end: u64): u64 {
 
 /**
  * Writes to `out` the delta that makes the page at `newPage` from the one at `oldPage`; returns its length, 0 when they are equal, -1
- * when it would be longer than a page. Behind both pages and behind a page of `out` there are 64 bytes that may be
+ * when it would be longer than a page. Behind both pages and behind a page of `out` there are 16 bytes that may be
  * touched.
  */
 export function encode(oldPage: f64, newPage: f64, out: f64): i32 {
@@ -62,26 +62,15 @@ export function encode(oldPage: f64, newPage: f64, out: f64): i32 {
   for (let word = after; word < after + PAGE; word += 64) {
     const changed = differences(before + (word - after), word);
     // A run ends wherever a byte's bit is not that of the byte before.
-    let ends = changed ^ ((changed << 1) | isChanged);
-    if (isChanged != 0 && ends != 0) {
+    for (let ends = changed ^ ((changed << 1) | isChanged); ends != 0; ends &= ends - 1) {
       const end = word + ctz(ends);
-      to = literals(to, last, begin, end);
-      if (to == 0 || to + 2 > last) return OVERFLOW;
-      ends &= ends - 1;
+      if (isChanged == 0) to = uleb(to, <u32>(end - begin));
+      else {
+        to = literals(to, last, begin, end);
+        if (to == 0 || to + 2 > last) return OVERFLOW;
+      }
       begin = end;
-    }
-    isChanged = changed >> 63;
-    while (ends != 0) {
-      const first = word + ctz(ends);
-      ends &= ends - 1;
-      to = uleb(to, <u32>(first - begin));
-      begin = first;
-      if (ends == 0) break;
-      const end = word + ctz(ends);
-      ends &= ends - 1;
-      to = literals(to, last, first, end);
-      if (to == 0 || to + 2 > last) return OVERFLOW;
-      begin = end;
+      isChanged ^= 1;
     }
   }
   if (isChanged == 0) return to == start ? IDENTICAL : <i32>(to - start);

@@ -38,6 +38,11 @@ export const LIMITS = {
    * stand still beyond.
    */
   STATE_QUEUED_BYTES: 64 * 1024 * 1024,
+  /**
+   * State beyond that (bytes), for all devices together, that channels bring while every one of them stands still for one device
+   * and what another waits for is behind it.
+   */
+  STATE_ENTANGLED_BYTES: 256 * 1024 * 1024,
   /** Devices that a destination may report on over the extended return path. */
   PEER_DEVICES: 1024,
   /** Parts of the downtime ledger that a destination may send. */

@@ -41,6 +41,7 @@ export class StateIntake {
   readonly targets: readonly StateTarget[];
   readonly #devices: readonly Intake[];
   readonly #quotaBytes: number;
+  readonly #mostBytes: number;
   readonly #channels = new Set<StateChannel>();
   readonly #failure = Promise.withResolvers<never>();
   /** Changes whenever a packet came or was taken. */
@@ -68,6 +69,7 @@ export class StateIntake {
     }));
     const count = this.targets.filter(({ refusal }) => refusal === undefined).length;
     this.#quotaBytes = Math.max(LEAST_BYTES, Math.floor(LIMITS.STATE_QUEUED_BYTES / Math.max(1, count)));
+    this.#mostBytes = this.#quotaBytes * Math.max(1, count) + LIMITS.STATE_ENTANGLED_BYTES;
     this.#failure.promise.catch(() => undefined); // somebody may look later, or never
   }
 
@@ -179,6 +181,10 @@ export class StateIntake {
     this.#lookForGap();
   }
 
+  #queuedBytes(): number {
+    return this.#devices.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   #missing(): string {
     const device = this.#devices.find(({ queue }, target) => this.#isOn(target) && !queue.isComplete);
     return device === undefined ? 'devices to load' : this.#packetText(device);
@@ -193,7 +199,8 @@ export class StateIntake {
   }
 
   /**
-   * When every channel stands still, or is gone, and no device is taking anything, what is missing cannot come any more.
+   * When every channel stands still, or is gone, and no device is taking anything, what is missing is behind a packet of another
+   * device, or cannot come any more: those that stand still bring one more packet each, up to a limit.
    */
   #lookForGap(): void {
     if (this.#ended || !this.#started) return;
@@ -204,10 +211,15 @@ export class StateIntake {
       ({ queue }, target) => this.#isOn(target) && !queue.isComplete && (queue.bytes > 0 || this.#allSent),
     );
     if (gap === undefined) return;
+    if (held.size > 0 && this.#queuedBytes() <= this.#mostBytes) {
+      for (const channel of held) channel.grant();
+      for (const device of this.#devices) device.held.length = 0;
+      return;
+    }
     const held1 = gap.held[0]?.packet;
     const { at, section } = held1?.place ?? { at: 0, section: 'multifd channels' };
     const expected = `${this.#packetText(gap)}, for which ${gap.queue.bytes} bytes wait`;
-    const actual = held1 === undefined ? 'the end of all channels' : 'no channel that could still bring it';
+    const actual = held.size === 0 ? 'the end of all channels' : 'no channel that could still bring it';
     this.fail(new HarnessError('stream/bad-value', { at, section, field: 'device state', expected, actual }));
   }
 }

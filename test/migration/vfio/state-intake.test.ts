@@ -113,13 +113,32 @@ describe('a channel', () => {
   });
 });
 
+describe('channels that all stand still', () => {
+  test('each bring one more packet: what one device waits for may be behind a packet of another', async () => {
+    const { intake, channels } = intakeOf(2, 2);
+    intake.start();
+    const fetching = intake.fetch(0);
+    void intake.fetch(1);
+    const held = Math.floor(QUOTA / 2 / COST) + 1;
+    for (const [target, channel] of channels.entries()) {
+      for (let n = 1; n <= held; n += 1) intake.accept(channel, packet(n, { target }));
+    }
+    expect(channels.map(({ granted }) => granted)).toEqual([held, held]);
+    intake.accept(channels[1]!, packet(0));
+    expect((await fetching)?.index).toBe(0);
+    expect(await settled(intake.failure)).toBe('pending');
+  });
+});
+
 describe('what cannot come any more', () => {
-  /** Packets 1, 2, … until the channel stands still. */
+  /** Packets 1, 2, … one more than may wait. */
   const fill = (intake: StateIntake, channel: { granted: number; grant: () => void }) => {
-    for (let n = 1; n <= QUOTA / MIB + 1; n += 1) intake.accept(channel, packet(n));
+    const bytes = new Uint8Array(new SharedArrayBuffer(16 + MIB), 16);
+    const fits = Math.floor((QUOTA + LIMITS.STATE_ENTANGLED_BYTES) / COST);
+    for (let n = 1; n <= fits + 1; n += 1) intake.accept(channel, packet(n, { bytes }));
   };
 
-  test('is an error as soon as every channel stands still behind the hole', async () => {
+  test('is an error once so much waits behind the hole, and every channel stands still', async () => {
     const { intake, channels } = intakeOf(1, 2);
     intake.start();
     const fetching = intake.fetch(0);

@@ -22,11 +22,12 @@ const WAIT_READ_BYTES = 64;
  */
 const SOCKET_BUFFER_BYTES = 4 << 20;
 /**
- * For a thread that blocks, to send from: waking it costs little, and what waits in a small buffer is still in the processor's
- * cache when the other side takes it. Over TCP the other side's buffer stays large, or the sender's data leaves only as it is
- * acknowledged, in the receiver's time (bytes; measured by `npm run bench -- multifd`).
+ * For a thread that blocks, to send from to a peer on this machine: waking it costs little, and what waits in a small buffer is still
+ * in the processor's cache when the other side takes it. A loopback's segments have 64 KiB; where not even one fits (at 32 KiB, which
+ * the kernel doubles), each waits for an acknowledgement that is 40 ms late. A link to another machine may hold megabytes: there
+ * the buffer stays as it is. (Bytes; measured by `npm run bench -- multifd`.)
  */
-const BLOCKING_SEND_BYTES = { unix: 256 << 10, tcp: 512 << 10 };
+const BLOCKING_SEND_BYTES = { unix: 256 << 10, tcp: 96 << 10 };
 const BUFFER_LIMIT_FILES = ['/proc/sys/net/core/rmem_max', '/proc/sys/net/core/wmem_max'];
 
 /** The descriptor of a socket; -1 when Node does not tell (then the portable path is used). */
@@ -127,7 +128,8 @@ class SocketChannel implements Channel {
     const fd = descriptorOf(this.#socket);
     const copy = fd < 0 ? -1 : (native?.dup(fd) ?? -1);
     if (copy < 0) return -1;
-    native?.setSendBuffer(copy, BLOCKING_SEND_BYTES[this.#isUnix ? 'unix' : 'tcp']);
+    const isLocal = this.#isUnix || this.#socket.localAddress === this.#socket.remoteAddress;
+    if (isLocal) native?.setSendBuffer(copy, BLOCKING_SEND_BYTES[this.#isUnix ? 'unix' : 'tcp']);
     native?.setBlocking(copy); // of both, but this one does nothing any more
     this.destroy('it was given away');
     return copy;

@@ -8,14 +8,14 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { messageOf } from '../../src/base/errors.ts';
+import { interopPart, isFullInterop } from '../support/interop-extent.ts';
 import type { Peer, PeerKind } from '../support/peer.ts';
 import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
 import { type RandomFile, writeRandomFile } from '../support/random-file.ts';
 import { startPeer } from '../support/switchover-vm.ts';
 import { type TempDir, tempDir } from '../support/temp.ts';
 
-const IS_FULL = process.env['SWITCHOVER_INTEROP'] === 'full';
-const MEMORY_MIB = IS_FULL ? 256 : 128;
+const MEMORY_MIB = isFullInterop ? 256 : 128;
 const MEMORY = `${MEMORY_MIB}M`;
 const RELAY = fileURLToPath(new URL('../support/exec-relay.js', import.meta.url));
 /** QEMU's default of 128 MiB/s would make every cell wait two seconds for nothing. */
@@ -33,7 +33,7 @@ const TWO_HOPS: readonly Chain[] = [
   ['qemu', 'switchover', 'qemu'],
   ['switchover', 'qemu', 'switchover'],
 ];
-const CHAINS = IS_FULL ? [...ONE_HOP, ...TWO_HOPS] : TWO_HOPS;
+const CHAINS = isFullInterop ? [...ONE_HOP, ...TWO_HOPS] : TWO_HOPS;
 
 /** A file has nobody at its other end, so it has no return path. */
 const CELLS: readonly { readonly transport: Transport; readonly returnPath: boolean }[] = [
@@ -60,18 +60,21 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
   afterAll(() => dir[Symbol.asyncDispose]());
 
   describe.for(CHAINS.map((chain) => ({ chain, route: chain.join(' → ') })))('$route', ({ chain }) => {
-    test.for(CELLS)('keeps all RAM over $transport, return-path $returnPath', async ({ transport, returnPath }) => {
-      await using peers = new AsyncDisposableStack();
-      const [firstKind, ...hops] = chain;
-      let source = peers.use(await startPeer(firstKind, { memory: MEMORY, loadFile: content.path }));
-      expect(await source.ramSha256()).toBe(content.sha256);
-      for (const kind of hops) {
-        const destination = await hop(source, kind, { transport, returnPath, peers });
-        expect(await destination.ramSha256()).toBe(content.sha256);
+    test.for(interopPart(CELLS))(
+      'keeps all RAM over $transport, return-path $returnPath',
+      async ({ transport, returnPath }) => {
+        await using peers = new AsyncDisposableStack();
+        const [firstKind, ...hops] = chain;
+        let source = peers.use(await startPeer(firstKind, { memory: MEMORY, loadFile: content.path }));
         expect(await source.ramSha256()).toBe(content.sha256);
-        source = destination;
-      }
-    });
+        for (const kind of hops) {
+          const destination = await hop(source, kind, { transport, returnPath, peers });
+          expect(await destination.ramSha256()).toBe(content.sha256);
+          expect(await source.ramSha256()).toBe(content.sha256);
+          source = destination;
+        }
+      },
+    );
   });
 });
 

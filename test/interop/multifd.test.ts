@@ -6,6 +6,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { messageOf } from '../../src/base/errors.ts';
+import { interopPart, isFullInterop } from '../support/interop-extent.ts';
 import type { Peer, PeerKind } from '../support/peer.ts';
 import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
 import { type RandomFile, writeRandomFile } from '../support/random-file.ts';
@@ -67,11 +68,9 @@ const SOME_WRITING: readonly Cell[] = (['none', 'zlib', 'zstd'] as const).flatMa
   [false, true].map((flushEachSection) => cell(compression, 3, 'multifd', 'unix', flushEachSection)),
 );
 
-const [EXTENT, PART = '1/1'] = (process.env['SWITCHOVER_INTEROP'] ?? '').split(':');
-const [PART_NUMBER = 1, PARTS = 1] = PART.split('/').map(Number);
-const ALL = allCells().filter((_, index) => index % PARTS === PART_NUMBER % PARTS);
-const CELLS = EXTENT === 'full' ? ALL : SOME;
-const WRITING = EXTENT === 'full' ? ALL : SOME_WRITING;
+const ALL = interopPart(allCells());
+const CELLS = isFullInterop ? ALL : SOME;
+const WRITING = isFullInterop ? ALL : SOME_WRITING;
 const skipReason = whyNoQemu();
 
 describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skipReason})`}`, () => {

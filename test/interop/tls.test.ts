@@ -4,6 +4,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { interopPart, isFullInterop } from '../support/interop-extent.ts';
 import type { Peer, PeerKind } from '../support/peer.ts';
 import { qemuVersion, whyNoQemu } from '../support/qemu.ts';
 import { type RandomFile, writeRandomFile } from '../support/random-file.ts';
@@ -27,9 +28,7 @@ const WAYS: readonly Way[] = (['unix', 'tcp'] as const).flatMap((transport) =>
   [false, true].map((multifd) => ({ transport, multifd })),
 );
 /** Where strangers try to get in: by default with multifd over TCP and without it over unix sockets, everywhere with SWITCHOVER_INTEROP=full. */
-const STRANGERS_WAYS = WAYS.filter(
-  ({ transport, multifd }) => process.env['SWITCHOVER_INTEROP'] === 'full' || multifd === (transport === 'tcp'),
-);
+const STRANGERS_WAYS = WAYS.filter(({ transport, multifd }) => isFullInterop || multifd === (transport === 'tcp'));
 
 interface Side {
   readonly kind: PeerKind;
@@ -199,7 +198,7 @@ describe.skipIf(skipReason !== undefined)(`with QEMU ${qemuVersion() ?? `(${skip
     const attempts = STRANGERS_WAYS.flatMap((way) => strangers.map((stranger) => ({ ...way, ...stranger }))).filter(
       ({ what, transport }) => what !== 'no host name' || transport === 'unix',
     );
-    test.for(attempts)(
+    test.for(interopPart(attempts))(
       '$what over $transport, multifd $multifd: nobody gets in, and the next one does',
       async ({ transport, multifd, client, server = () => x509('server'), parameters, authz, says }) => {
         const capabilities = { multifd };

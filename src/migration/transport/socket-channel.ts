@@ -23,9 +23,9 @@ const WAIT_READ_BYTES = 64;
 const SOCKET_BUFFER_BYTES = 4 << 20;
 /**
  * For a thread that blocks, to send from to a peer on this machine: waking it costs little, and what waits in a small buffer is still
- * in the processor's cache when the other side takes it. A loopback's segments have 64 KiB; where not even one fits (at 32 KiB, which
- * the kernel doubles), each waits for an acknowledgement that is 40 ms late. A link to another machine may hold megabytes: there
- * the buffer stays as it is. (Bytes; measured by `npm run bench -- multifd`.)
+ * in the processor's cache when the other side takes it. A loopback's segments have 64 KiB: at 32 KiB, which the kernel doubles, a
+ * migration stood still. A link to another machine may hold megabytes: there the buffer stays as it is. (Bytes; measured by
+ * `npm run bench -- multifd`.)
  */
 const BLOCKING_SEND_BYTES = { unix: 256 << 10, tcp: 96 << 10 };
 const BUFFER_LIMIT_FILES = ['/proc/sys/net/core/rmem_max', '/proc/sys/net/core/wmem_max'];

@@ -93,7 +93,7 @@ class GrowingBytes {
       if (reader.available === 0) await reader.need(1, 'device state');
       const step = Math.min(left, reader.available);
       this.#reserve(step);
-      reader.take(this.#buffer, this.#length, step);
+      reader.take({ bytes: this.#buffer, address: 0 }, this.#length, step);
       this.#length += step;
       left -= step;
     }

@@ -6,6 +6,7 @@
 
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { HarnessError } from '../../base/errors.ts';
+import { copyBytes } from '../../threads/copy.ts';
 import { native } from '../../threads/native.ts';
 import type { DeviceResources } from '../device.ts';
 import { Pace, waitUntil } from './pace.ts';
@@ -150,7 +151,7 @@ export class EmulatedLoader {
     this.#verify(record, piece);
     const { bytes } = this.#memory;
     const isInPlace = piece.buffer === bytes.buffer && piece.byteOffset === bytes.byteOffset + this.#recordOffset;
-    if (!isInPlace) bytes.set(piece, this.#recordOffset);
+    if (!isInPlace) copyBytes(bytes.subarray(this.#recordOffset), piece);
   }
 
   #verify(record: RecordHeader, piece: Uint8Array): void {

@@ -4,6 +4,7 @@
  */
 
 import { assert } from '../../base/assert.ts';
+import { copyBytes } from '../../threads/copy.ts';
 import type { VfioState } from '../../wire/vfio.ts';
 import type { DmaRange } from './dma-log.ts';
 import { isPrecopy, type VfioFeatures } from './states.ts';
@@ -103,7 +104,7 @@ async function read(device: VfioDevice, { maxBytes, spare, into }: VfioReadOptio
   if (into === undefined) return { ...result, isInPlace: buffer !== spare && !(buffer instanceof ArrayBuffer) };
   if (buffer === into) return result;
   const bytes = new Uint8Array(into, 0, result.bytes.length);
-  bytes.set(result.bytes);
+  copyBytes(bytes, result.bytes);
   return { ...result, bytes };
 }
 

@@ -5,6 +5,7 @@
 
 import { constants, Deflate, Inflate, ZstdCompress, ZstdDecompress } from 'minizlib';
 import type { RamWindow } from '../../hw/ram-window.ts';
+import { copyPinned } from '../../threads/copy.ts';
 import { native } from '../../threads/native.ts';
 import { type PinnedBytes, pinned, type Segments } from '../../threads/segments.ts';
 import { LIMITS } from '../../wire/limits.ts';
@@ -104,12 +105,11 @@ class StreamCompressor implements PageCompressor {
   #input(block: RamWindow, runs: PageRuns): Uint8Array {
     if (runs.runCount === 1) return block.bytes.subarray(...rangeOf(runs, 0));
     this.#gather ??= pinned(PACKET_DATA_BYTES);
-    const { bytes, address } = this.#gather;
+    const { bytes } = this.#gather;
     let length = 0;
     for (let run = 0; run < runs.runCount; run++) {
       const [start, end] = rangeOf(runs, run);
-      if (native === undefined) bytes.set(block.bytes.subarray(start, end), length);
-      else native.copy(address + length, block.address + start, end - start);
+      copyPinned(this.#gather, length, block, start, end - start);
       length += end - start;
     }
     return bytes.subarray(0, length);
@@ -184,13 +184,12 @@ class StreamDecompressor implements PageDecompressor {
 function storePieces(block: RamWindow, runs: PageRuns, pieces: readonly Uint8Array[]): void {
   let [run, done] = [0, 0];
   for (const piece of pieces) {
-    const from = native?.addressOf(piece) ?? 0;
+    const from = { bytes: piece, address: native?.addressOf(piece) ?? 0 };
     for (let at = 0; at < piece.length; ) {
       const [start, end] = rangeOf(runs, run);
       const to = start + done;
       const count = Math.min(end - to, piece.length - at);
-      if (native === undefined) block.bytes.set(piece.subarray(at, at + count), to);
-      else native.copy(block.address + to, from + at, count);
+      copyPinned(block, to, from, at, count);
       at += count;
       done += count;
       if (to + count === end) [run, done] = [run + 1, 0];

@@ -44,7 +44,7 @@ export class PageRunReader {
     await reader.breathe();
     if (block !== this.#block || page !== this.#nextPage) this.#guess = MIN_RUN;
     let current = page;
-    let have = reader.take(block.bytes, page * PAGE_SIZE, PAGE_SIZE);
+    let have = reader.take(block, page * PAGE_SIZE, PAGE_SIZE);
     // A page that came whole from the staging buffer says nothing about what is in the socket.
     let goOn = have < PAGE_SIZE;
     try {
@@ -63,7 +63,7 @@ export class PageRunReader {
           if (result === 0 || !(await reader.wait())) {
             throw reader.truncated(`page data at RAM offset ${current * PAGE_SIZE}`, PAGE_SIZE - have);
           }
-          have += reader.take(block.bytes, current * PAGE_SIZE + have, PAGE_SIZE - have);
+          have += reader.take(block, current * PAGE_SIZE + have, PAGE_SIZE - have);
           goOn = have < PAGE_SIZE;
         }
       }

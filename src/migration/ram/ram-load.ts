@@ -116,7 +116,7 @@ export class RamLoader {
       return true;
     }
     if (flags !== (RAM_FLAG.PAGE | RAM_FLAG.CONTINUE) || reader.available < PAGE_SIZE) return false;
-    reader.take(block.bytes, offset, PAGE_SIZE);
+    reader.take(block, offset, PAGE_SIZE);
     block.markLoaded(offset / PAGE_SIZE, 1);
     this.normalPages += 1;
     return true;

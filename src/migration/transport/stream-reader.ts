@@ -6,9 +6,11 @@
 
 import { Breather } from '../../base/breather.ts';
 import { HarnessError } from '../../base/errors.ts';
+import { copyPinned } from '../../threads/copy.ts';
 import { loadKernel } from '../../threads/kernel.ts';
 import type { RecordsKernel } from '../../threads/kernel-exports.ts';
 import { ERRNO, native } from '../../threads/native.ts';
+import type { PinnedBytes } from '../../threads/segments.ts';
 import type { Field, Struct, StructValue } from '../../wire/struct.ts';
 import type { ByteSource } from './channel.ts';
 
@@ -154,10 +156,10 @@ export class StreamReader {
   }
 
   /** Moves up to `length` staged bytes to `target` at `at`; returns how many. */
-  take(target: Uint8Array, at: number, length: number): number {
+  take(target: PinnedBytes, at: number, length: number): number {
     const count = Math.min(length, this.available);
     if (count === 0) return 0;
-    target.set(this.staging.subarray(this.#start, this.#start + count), at);
+    copyPinned(target, at, this.#staging, this.#start, count);
     this.skipStaged(count);
     return count;
   }
@@ -228,7 +230,8 @@ export class StreamReader {
 
   /** Fills `target` with the next bytes; large ones by the kernel, without staging. Throws `stream/truncated` naming `field`. */
   async readInto(target: Uint8Array, field: string): Promise<void> {
-    let done = this.take(target, 0, target.length);
+    const place = { bytes: target, address: 0 };
+    let done = this.take(place, 0, target.length);
     while (done < target.length) {
       const left = target.length - done;
       const count = left < DIRECT_BYTES ? -ERRNO.EAGAIN : this.#readDirect(target, done);
@@ -240,7 +243,7 @@ export class StreamReader {
       }
       const more = count !== 0 && (left < DIRECT_BYTES ? await this.fill() : await this.wait());
       if (!more) throw this.truncated(field, left);
-      done += this.take(target, done, left);
+      done += this.take(place, done, left);
     }
   }
 

@@ -9,7 +9,7 @@ import { SharedDeviceRam } from './device-ram.ts';
 import type { IrqLines } from './irq.ts';
 import type { RamShare } from './ram.ts';
 import { stateMemory } from './state-memory.ts';
-import { createVfioService, VFIO_READY, type VfioService } from './vfio/vfio-service.ts';
+import type { VfioService } from './vfio/vfio-service.ts';
 import type { VirtualTime } from './virtual-time.ts';
 import type { DescribedState, StatePlace } from './vmstate/schema.ts';
 
@@ -63,6 +63,11 @@ export class DeviceHost {
   #busy = true; // until it is created
   #tail: Promise<unknown> = Promise.resolve();
 
+  /** Loads what such a device needs beside its own module; `create` does as well, but then it is the device that is late. */
+  static async prepare({ vfio }: DeviceDefinition): Promise<void> {
+    if (vfio === true) await vfioService();
+  }
+
   /** Creates the device. Throws `device/failed`. */
   static async create(options: DeviceHostOptions): Promise<DeviceHost> {
     const host = new DeviceHost(options);
@@ -86,7 +91,8 @@ export class DeviceHost {
 
   /** `request` for what comes from another thread. */
   async handle(kind: string, payload: unknown): Promise<unknown> {
-    if (kind === VFIO_READY) return this.#guarded(kind, async () => this.#vfio?.answer(kind, payload));
+    const vfio = this.#vfio;
+    if (vfio?.mayWait(kind) === true) return this.#guarded(kind, async () => vfio.answer(kind, payload));
     const turn = this.#tail;
     const mine = Promise.withResolvers<void>();
     this.#tail = mine.promise;
@@ -117,6 +123,7 @@ export class DeviceHost {
     });
     if (definition.vfio !== true) return;
     if (this.#device.vfio === undefined) throw new Error('its definition says vfio, but it has no driver');
+    const { createVfioService } = await vfioService();
     const vfio = createVfioService({ device: id, driver: this.#device.vfio });
     this.#ram.onWrite = (address, length) => vfio.recordDma(address, length);
     this.#vfio = vfio;
@@ -225,6 +232,11 @@ export class DeviceHost {
       throw new HarnessError('device/failed', { device: this.#options.id, handler, why: messageOf(cause) }, { cause });
     }
   }
+}
+
+/** Most devices are no VFIO devices, and there may be many of them. */
+function vfioService() {
+  return import('./vfio/vfio-service.ts');
 }
 
 type Request = {

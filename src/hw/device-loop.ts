@@ -14,6 +14,7 @@ import { SharedTime } from './virtual-time.ts';
 /** Runs until the owner closes the port; its first request is `create`. Throws `device/module`. */
 export async function runDevice(data: DeviceThreadData, port: WorkerPort): Promise<void> {
   const definition = await loadDevice(data.module);
+  await DeviceHost.prepare(definition);
   let host: Promise<DeviceHost> | undefined;
   // The device's deadline begins here: what came before is the machine's own time.
   port.ready();

@@ -61,12 +61,11 @@ type VfioRequest = { [K in VfioKind]: { readonly kind: K; readonly payload: Vfio
 export interface VfioService {
   /** Answers one request. Throws what VfioDevice throws. */
   answer(kind: string, payload: unknown): unknown;
+  /** Whether a request may wait while others are answered. */
+  mayWait(kind: string): boolean;
   /** Told of every write of the device to guest memory. Returns whether its log has it. */
   recordDma(address: number, length: number): boolean;
 }
-
-/** The only request that may wait while others are answered. */
-export const VFIO_READY = 'vfio/ready' satisfies VfioKind;
 
 /** Wraps a driver in its state machine and answers requests for it. */
 export function createVfioService(options: { device: string; driver: VfioDriver }): VfioService {
@@ -74,6 +73,7 @@ export function createVfioService(options: { device: string; driver: VfioDriver 
   const write = writeTo(device);
   return {
     answer: (kind, payload) => answer(device, write, { kind, payload } as VfioRequest),
+    mayWait: (kind) => kind === ('vfio/ready' satisfies VfioKind),
     recordDma: (address, length) => device.recordDma(address, length),
   };
 }
@@ -137,7 +137,7 @@ async function answer(
       return read(device, request.payload);
     case 'vfio/write':
       return write(request.payload);
-    case VFIO_READY:
+    case 'vfio/ready':
       return device.ready();
     case 'vfio/reset':
       return device.reset();
@@ -226,7 +226,7 @@ export class VfioClient {
 
   /** Resolves once everything written is prepared; other requests may go on meanwhile. */
   ready(): Promise<undefined> {
-    return this.#ask(VFIO_READY, undefined);
+    return this.#ask('vfio/ready', undefined);
   }
 
   reset(): Promise<undefined> {

@@ -8,7 +8,6 @@ import type { Device, DeviceDefinition, DeviceLog, DeviceResources, DeviceTimer,
 import { SharedDeviceRam } from './device-ram.ts';
 import type { IrqLines } from './irq.ts';
 import type { RamShare } from './ram.ts';
-import { stateMemory } from './state-memory.ts';
 import type { VfioService } from './vfio/vfio-service.ts';
 import type { VirtualTime } from './virtual-time.ts';
 import type { DescribedState, StatePlace } from './vmstate/schema.ts';
@@ -146,8 +145,7 @@ export class DeviceHost {
       case 'stop':
         return this.#stop(device);
       case 'prepare':
-        if ((this.#prepared?.length ?? 0) < request.payload.bytes) this.#prepared = stateMemory(request.payload.bytes);
-        return undefined;
+        return this.#prepare(request.payload.bytes);
       case 'reset':
         for (const timer of this.#timers) timer.cancel();
         return device.reset();
@@ -164,6 +162,12 @@ export class DeviceHost {
         if (this.#vfio === undefined) throw new Error('it has no such handler');
         return this.#vfio.answer(kind, payload);
     }
+  }
+
+  async #prepare(bytes: number): Promise<void> {
+    if ((this.#prepared?.length ?? 0) >= bytes) return;
+    const { stateMemory } = await import('./state-memory.ts'); // only for devices with a large state
+    this.#prepared = stateMemory(bytes);
   }
 
   async #start(device: Device): Promise<void> {

@@ -17,10 +17,7 @@ export interface Native {
   writev(fd: number, iovAddress: number, count: number): number;
   /** `readv(2)`, as writev; 0 is end of file. */
   readv(fd: number, iovAddress: number, count: number): number;
-  /**
-   * `memcpy(3)` between places that do not overlap. To or from shared memory, JavaScript's own way copies word by word, as atomically
-   * as its memory model asks for.
-   */
+  /** `memcpy(3)` between places that do not overlap; copy.ts says when it is faster. */
   copy(to: number, from: number, length: number): void;
   /** Asks the kernel for socket buffers of this size (bytes); it may grant less. */
   setSocketBuffers(fd: number, bytes: number): void;

@@ -46,12 +46,13 @@ export interface InflatedPages {
   readonly failed: { readonly index: number; readonly why: string } | undefined;
 }
 
-/** How long threads that start are waited for before they are ended (ms). */
-const START_MS = 10_000;
+/** How long threads that start and jobs that run are waited for before the threads are ended (ms). */
+const END_MS = 10_000;
 
 /** Threads for one job, started as jobs want them. Dispose of it. */
 export class JobPool<J extends keyof Jobs> implements AsyncDisposable {
   readonly #pool: Piscina<Jobs[J]['input'], Jobs[J]['output']>;
+  readonly #jobs = new Set<Promise<Jobs[J]['output']>>();
   /** Threads that have loaded the job. */
   #loaded = 0;
 
@@ -71,17 +72,24 @@ export class JobPool<J extends keyof Jobs> implements AsyncDisposable {
   }
 
   /** Runs the job on the next idle thread. Throws what it threw. */
-  run(input: Jobs[J]['input']): Promise<Jobs[J]['output']> {
-    return this.#pool.run(input);
+  async run(input: Jobs[J]['input']): Promise<Jobs[J]['output']> {
+    const job = this.#pool.run(input);
+    this.#jobs.add(job);
+    try {
+      return await job;
+    } finally {
+      this.#jobs.delete(job);
+    }
   }
 
   /**
-   * Ends the threads, whatever they are doing but loading the job: piscina loads it by `require`, and Node aborts the process when a
-   * thread is ended within a `require` of an ES module.
+   * Ends the threads once they have done every job, or after END_MS. Node aborts the process when a thread is ended within a `require` of
+   * an ES module, which is how piscina loads the job, and when it is ended as it makes a zlib stream.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     const waiting = new AbortController();
-    const late = setTimeout(() => waiting.abort(), START_MS); // which also keeps this process alive: piscina's threads do not
+    const late = setTimeout(() => waiting.abort(), END_MS); // which also keeps this process alive: piscina's threads do not
+    await Promise.race([Promise.allSettled(this.#jobs), once(waiting.signal, 'abort')]);
     while (this.#loaded < this.#pool.threads.length && !waiting.signal.aborted) await this.#change(waiting.signal);
     clearTimeout(late);
     waiting.abort();

@@ -3,8 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { RamBlock } from '../../src/hw/ram.ts';
 import { hashFile } from '../../src/threads/hash-file.ts';
 import { JobPool, runJobs } from '../../src/threads/job-pool.ts';
+import { PAGE_SIZE } from '../../src/wire/ram.ts';
 
 let directory: string;
 beforeAll(async () => {
@@ -41,5 +43,23 @@ test('a pool may be disposed of while some of its threads start', async () => {
   for (let round = 0; round < 20; round++) {
     await using pool = new JobPool('hash', { threads: 4 });
     expect(await pool.run(path!)).toBe(digests[0]);
+  }
+});
+
+test('a pool may be disposed of while its threads make zlib streams', async () => {
+  // Node aborts the process when a thread is ended between making a zlib stream and setting it up.
+  const block = RamBlock.create({ name: 'ram', length: 32 * PAGE_SIZE });
+  const job = {
+    block: 0,
+    pages: Uint32Array.from({ length: 32 }, (_page, index) => index),
+    level: 1,
+    detectZero: false,
+  };
+  for (let round = 0; round < 20; round++) {
+    const pool = new JobPool('compress', { threads: 2, data: [block.share] });
+    const jobs = Array.from({ length: 8 }, () => pool.run(job));
+    await jobs[0];
+    await pool[Symbol.asyncDispose]();
+    expect((await Promise.all(jobs)).map(({ lengths }) => lengths.length)).toEqual(Array(8).fill(32));
   }
 });

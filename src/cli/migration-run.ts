@@ -79,6 +79,7 @@ class MigrationRun {
     await source.execute('cont');
     await this.#guestsReady(source);
     const uri = await this.#listen(destination);
+    await Promise.all([source.rehearsed(), destination.rehearsed()]);
     this.#watch.onNote(`migrating ${formatSize(this.#plan.ramBytes)} of RAM to ${uri}`);
     await source.execute('migrate', { uri });
     const { info, expectedDowntimeMs } = await this.#watchUntilCompleted(source, destination);

@@ -11,10 +11,13 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { HarnessError, isHarnessError, messageOf } from '../base/errors.ts';
 import { connectQmp, type QmpClient } from '../qmp/client.ts';
 import { PACKAGE_ROOT } from './version.ts';
+import { REHEARSED } from './vm-channel.ts';
 
 const START_DEADLINE_MS = 20_000;
 const CONNECT_RETRY_MS = 10;
 const EXIT_DEADLINE_MS = 5000;
+/** A machine that is busy for so long migrates all the same. */
+const REHEARSAL_MS = 5000;
 /** The end of what the child said on stderr; an error message needs no more. */
 const STDERR_TAIL = 4000;
 
@@ -31,6 +34,7 @@ export class VmProcess implements AsyncDisposable {
   readonly role: 'source' | 'destination';
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  readonly #rehearsed: Promise<unknown>;
   #stderr = '';
   #qmp: QmpClient | undefined;
 
@@ -44,6 +48,7 @@ export class VmProcess implements AsyncDisposable {
         resolve();
       });
     });
+    this.#rehearsed = new Promise((resolve) => child.on('message', (said) => said === REHEARSED && resolve(said)));
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL);
     });
@@ -54,7 +59,7 @@ export class VmProcess implements AsyncDisposable {
     const socket = join(config.directory, `${config.role}.qmp`);
     const script = fileURLToPath(new URL('bin/switchover.js', PACKAGE_ROOT));
     const args = [script, 'vm', '-name', config.role, '-qmp', `unix:${socket},server=on,wait=off`, ...config.args];
-    // The ipc channel carries nothing: when this process dies, it closes, and bin/switchover.js ends the machine.
+    // The ipc channel has what vm-channel.ts says; when this process dies, it closes, and bin/switchover.js ends the machine.
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     const machine = new VmProcess(config.role, child);
     try {
@@ -83,6 +88,12 @@ export class VmProcess implements AsyncDisposable {
         { cause: error },
       );
     }
+  }
+
+  /** Resolves once the machine has rehearsed, or has ended or taken too long: a migration is then as fast as any. */
+  async rehearsed(): Promise<void> {
+    const late = delay(REHEARSAL_MS, undefined, { ref: false });
+    await Promise.race([this.#rehearsed, this.#exited, late]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

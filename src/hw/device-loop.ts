@@ -19,11 +19,17 @@ export async function runDevice(data: DeviceThreadData, port: WorkerPort): Promi
   // The device's deadline begins here: what came before is the machine's own time.
   port.ready();
   await port.serve(async (kind, payload) => {
+    if (kind === 'rehearse') return rehearse(data);
     if (kind !== 'create') return moved(kind, await (await host!).handle(kind, payload)); // create comes first
     host = createHost(definition, data, port);
     await host;
     return undefined;
   });
+}
+
+async function rehearse({ ram, time }: DeviceThreadData): Promise<void> {
+  const { rehearseVfio } = await import('./vfio/vfio-rehearsal.ts'); // for threads that are asked
+  await rehearseVfio({ ram, time: new SharedTime(time) });
 }
 
 function createHost(definition: DeviceDefinition, data: DeviceThreadData, port: WorkerPort): Promise<DeviceHost> {

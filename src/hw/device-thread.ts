@@ -135,6 +135,11 @@ export class DeviceThread {
     return this.#ask('reset', undefined);
   }
 
+  /** A VFIO device's thread practises what a migration will ask of it (vfio/vfio-rehearsal.ts). Throws `device/failed`. */
+  async rehearse(): Promise<void> {
+    await this.request('rehearse', undefined);
+  }
+
   /** Before a state that may be large is saved: memory for it, as far as its size is known by now. */
   async prepare(): Promise<void> {
     const bytes = this.config.definition.state.size ?? this.#lastState?.bytes.length ?? 0;

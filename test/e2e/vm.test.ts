@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
+import { REHEARSED } from '../../src/cli/vm-channel.ts';
 import { runSwitchover, SWITCHOVER_SCRIPT } from '../support/run-switchover.ts';
 import { tempDir } from '../support/temp.ts';
 import { connectTinyQmp, type QmpClient } from '../support/tiny-qmp.ts';
@@ -118,6 +119,19 @@ test('a monitor that waits for its client holds the guest back until the client 
   expect(status).toMatchObject({ status: 'running' });
   await vm.qmp.execute('quit');
   expect(await vm.exited).toEqual([0, null]);
+});
+
+test('a machine says on its ipc channel when it has rehearsed a migration, devices and all', async () => {
+  const args = [SWITCHOVER_SCRIPT, 'vm', '-M', 'harness', '-m', '16M', '-device', 'tiny-match,id=d0', '-S'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] });
+  let stderr = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  expect(await once(child, 'message')).toEqual([REHEARSED, undefined]);
+  child.kill('SIGTERM');
+  expect(await once(child, 'close')).toEqual([0, null]);
+  expect(stderr).toBe('');
 });
 
 test('a machine without a monitor lives until a signal ends it', async () => {

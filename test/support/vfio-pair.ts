@@ -1,10 +1,8 @@
 /** Machines with VFIO devices, and migrations between them. */
 
 import { expect } from 'vitest';
-import type { DeviceDefinition } from '../../src/hw/device.ts';
-import { deviceModule, loadDevice } from '../../src/hw/device-registry.ts';
+import { deviceConfig } from '../../src/hw/device-config.ts';
 import type { DeviceConfig } from '../../src/hw/device-thread.ts';
-import { parseDeviceProperties } from '../../src/hw/vfio/vfio-properties.ts';
 import type { MachinePair } from './machine-pair.ts';
 
 /** The capabilities of a migration that waits for its devices. */
@@ -13,19 +11,12 @@ export const ACK = ['return-path', 'switchover-ack'];
 export const GUEST = 'guest-sweep,id=g';
 
 /** A device by its name, or one of test/support/devices by its path; `properties` as on a command line. */
-export async function vfioConfig(
+export function vfioConfig(
   id: string,
   reference: string,
   properties: Readonly<Record<string, string>> = {},
 ): Promise<DeviceConfig> {
-  const module = deviceModule(reference);
-  const definition: DeviceDefinition = await loadDevice(module);
-  return {
-    id,
-    module,
-    definition,
-    properties: parseDeviceProperties(definition, new Map(Object.entries(properties)), id),
-  };
+  return deviceConfig({ driver: reference, id, properties: new Map(Object.entries(properties)) });
 }
 
 /** `count` devices of a kind: d0, d1, … */

@@ -7,6 +7,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
 import { createLogger, type Logger } from '../../base/log.ts';
+import type { DeviceConfig } from '../../hw/device-thread.ts';
 import { parseGuestOption } from '../../hw/guest/guest-options.ts';
 import { ObjectRegistry } from '../../migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../migration/options/capabilities.ts';
@@ -16,11 +17,14 @@ import { Vm } from '../../migration/vm.ts';
 import { parseIncoming } from '../../qmp/incoming-option.ts';
 import { parseMonitors } from '../../qmp/monitor-options.ts';
 import { QmpServer } from '../../qmp/server.ts';
-import { deviceConfigs } from '../device-config.ts';
+import { deviceConfigs } from '../device-configs.ts';
 import { packageVersion } from '../version.ts';
+import { REHEARSED } from '../vm-channel.ts';
 import { parseVmOptions, type VmOptions, vmHelp } from '../vm-options.ts';
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** What machines with VFIO devices rehearse with. */
+const PRACTICE_DEVICE = { driver: 'setup-then-state', id: 'practice', properties: new Map([['state', '192KiB']]) };
 const QUIT_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 /** Runs the machine; resolves with the exit code once it is gone. */
@@ -63,6 +67,7 @@ async function runMachine(options: VmOptions): Promise<number> {
   for (const signal of QUIT_SIGNALS) process.on(signal, quit);
   // As in QEMU, a monitor that waits for its client holds the guest and the incoming migration back.
   const held = monitors.some((monitor) => monitor.kind === 'server' && monitor.wait);
+  const devices = await deviceConfigs(options.devices);
   await using vm = await Vm.create({
     machineType: options.machineType,
     ramBytes: options.ramBytes,
@@ -70,7 +75,7 @@ async function runMachine(options: VmOptions): Promise<number> {
     startPaused: options.startPaused || held,
     onlyMigratable: options.onlyMigratable,
     loaders: options.loaders,
-    devices: await deviceConfigs(options.devices),
+    devices,
     guests: options.guests.map((text) => parseGuestOption(text)),
     options: migrationOptions,
     objects,
@@ -97,8 +102,7 @@ async function runMachine(options: VmOptions): Promise<number> {
   const server = await Promise.race([opening, vm.exited.then(() => undefined)]);
   if (held && server !== undefined) await release(vm, options);
   scoutOnceSource(vm, options, log);
-  // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
-  const rehearsal = rehearse(log).then(() => flushCompileCache());
+  const rehearsal = rehearsed(vm, devices, log);
   const exitCode = await vm.exited;
   await rehearsal;
   clearInterval(alive);
@@ -112,6 +116,16 @@ function scoutOnceSource(vm: Vm, options: VmOptions, log: Logger): void {
     vm.scoutRam().catch((error: unknown) => log.info({ err: error }, 'no thread looks for zero pages'));
   if (options.incoming === undefined) void scout();
   else vm.onEvent((event) => event.name === 'RESUME' && void scout());
+}
+
+/** Practises, and tells whoever started this process with an ipc channel. */
+async function rehearsed(vm: Vm, devices: readonly DeviceConfig[], log: Logger): Promise<void> {
+  const vfio = devices.filter(({ definition }) => definition.vfio === true);
+  const practice = vfio.length === 0 ? [] : await deviceConfigs([PRACTICE_DEVICE]);
+  await rehearse(log, { practice, devices: await Promise.all(vfio.map(({ id }) => vm.device(id))) });
+  // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
+  flushCompileCache();
+  process.send?.(REHEARSED, undefined, undefined, () => undefined); // who started it may be gone
 }
 
 /** What `Vm.create` was not told to do yet. */

@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { RamBlock } from '../hw/ram.ts';
-import { PROBE_PING } from '../wire/extension.ts';
+import { BACKLOG_PING, PROBE_PING } from '../wire/extension.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { COMMANDS, type CommandName } from '../wire/stream.ts';
 import { PeerReporter } from './peer-extension.ts';
@@ -21,6 +21,8 @@ export interface CommandContext {
   /** True where the source may find out that it talks to a Switchover: on machines that QEMU does not have. */
   readonly answersProbe: boolean;
   readonly ack: AckPolicy;
+  /** Tells a Switchover at the other end how far its devices are. */
+  tellDevices(): Promise<void>;
   readonly clock: Clock;
   /** The source has stopped its guest and sends the last of its state. */
   switchover(): void;
@@ -71,9 +73,13 @@ export class CommandLoader {
         if (this.returnPath === undefined) {
           throw reader.bad({ at, field: 'command id', expected: 'OPEN_RETURN_PATH before a PING', actual: 'PING' });
         }
-        if (value !== PROBE_PING || !this.#context.answersProbe) return this.returnPath.sendU32('PONG', value);
-        this.peer ??= new PeerReporter(this.returnPath, this.#context.clock);
-        return this.peer.hello(this.#context.ack);
+        if (value === PROBE_PING && this.#context.answersProbe) {
+          this.peer ??= new PeerReporter(this.returnPath, this.#context.clock);
+          return this.peer.hello(this.#context.ack);
+        }
+        // One that has not shown what it is gets what a QEMU would say.
+        if (value === BACKLOG_PING && this.peer !== undefined) await this.#context.tellDevices();
+        return this.returnPath.sendU32('PONG', value);
       }
       case 'POSTCOPY_ADVISE':
         return this.#advise(command);

@@ -108,6 +108,14 @@ export class DeviceLoader {
     if (load?.rateIsNews(TELLING_SHARE) === true) await this.#tell(device, load);
   }
 
+  /** The source asks how far the devices are that it has heard of. */
+  async tellBacklog(): Promise<void> {
+    for (const device of this.#devices) {
+      const load = this.#vfio.get(device.id);
+      if (load?.isKnown === true) await this.#tell(device, load);
+    }
+  }
+
   /** The device that owns a section. */
   find(idstr: string, instanceId: number): DestinationDevice | undefined {
     return this.#devices.find((device) => device.idstr === idstr && device.instanceId === instanceId);
@@ -227,11 +235,12 @@ export class DeviceLoader {
     if (this.#ack.ready(device.id)) await this.#commands.returnPath?.send('SWITCHOVER_ACK');
   }
 
-  /** Tells a Switchover at the other end how fast the device takes its data. */
+  /** Tells a Switchover at the other end how fast the device takes its data, and what it has yet to take. */
   async #tell({ idstr, instanceId }: DestinationDevice, load: VfioLoad): Promise<void> {
-    const { preparationMs } = load;
+    const { preparationMs, aheadBytes } = load;
     const loadBytesPerSecond = load.tellRate();
-    await this.#commands.peer?.readiness({ idstr, instanceId, ready: true, preparationMs, loadBytesPerSecond });
+    const device = { idstr, instanceId, ready: true, preparationMs, loadBytesPerSecond, aheadBytes };
+    await this.#commands.peer?.readiness(device);
   }
 
   async #settle(): Promise<void> {

@@ -104,6 +104,7 @@ export class StreamLoader {
         return returnPath;
       },
       switchover: () => this.#devices.switchover(),
+      tellDevices: () => this.#devices.tellBacklog(),
       answersProbe: deps.machine.machineName !== 'none',
       clock: deps.clock,
       loadPackage: (bytes, offset) => this.#package(bytes, offset),

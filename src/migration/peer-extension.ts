@@ -5,7 +5,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
-import { EXTENSION, type ExtensionName, PROBE_PONG } from '../wire/extension.ts';
+import { BACKLOG_PING, EXTENSION, type ExtensionName, PROBE_PONG } from '../wire/extension.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { ByteWriter } from '../wire/writer.ts';
 import { LEDGER_PHASES, type LedgerPart } from './ledger.ts';
@@ -16,7 +16,10 @@ const NS_PER_MS = 1e6;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** How far the preparation of a destination's device is. */
+/** How long after one question about the destination's backlog the next one may follow (ms). */
+const BACKLOG_PERIOD_MS = 20;
+
+/** How far a destination's device is. */
 export interface DeviceReadiness {
   readonly idstr: string;
   readonly instanceId: number;
@@ -25,6 +28,16 @@ export interface DeviceReadiness {
   readonly preparationMs: number;
   /** Measured rate at which the device takes its data (bytes per second); 0 = not measured. */
   readonly loadBytesPerSecond: number;
+  /** Bytes that have arrived for it and that it has not taken. */
+  readonly aheadBytes: number;
+}
+
+/** What has been sent and not been read yet. */
+export interface Backlog {
+  /** How long the last that was read had been on its way (ms): as long as a destination that prepares reads nothing. */
+  readonly ms: number;
+  /** What was sent meanwhile. */
+  readonly bytes: number;
 }
 
 /** The destination's end: says things once the source has shown itself to be a Switchover. */
@@ -54,6 +67,7 @@ export class PeerReporter {
       ready: device.ready ? 1 : 0,
       preparationNs: toNs(device.preparationMs),
       loadBytesPerSecond: BigInt(Math.round(device.loadBytesPerSecond)),
+      aheadBytes: BigInt(device.aheadBytes),
       instanceId: device.instanceId,
     });
     await this.#send('READINESS', fixed, device.idstr);
@@ -88,6 +102,10 @@ export class PeerKnowledge {
   readonly #sinceMs = new Map<string, number>();
   readonly #parts: LedgerPart[] = [];
   #isSwitchover = false;
+  /** The last question about the backlog: when, and how many bytes had been sent by then. */
+  #asked = { atMs: Number.NEGATIVE_INFINITY, bytes: 0 };
+  #isAnswered = true;
+  #backlog: Backlog = { ms: 0, bytes: 0 };
   /** Destination's clock minus ours (ms), less the shortest way back seen. */
   #offsetMs = Number.NEGATIVE_INFINITY;
 
@@ -102,9 +120,26 @@ export class PeerKnowledge {
     return this.#isSwitchover;
   }
 
-  /** Every PONG comes here. */
-  pong(value: number): void {
+  /** Every PONG comes here; `bytes` have been sent by now. */
+  pong(value: number, bytes: number): void {
     if (value === PROBE_PONG) this.#isSwitchover = true;
+    if (value !== BACKLOG_PING || this.#isAnswered) return;
+    this.#isAnswered = true;
+    this.#backlog = { ms: this.#clock.nowMs() - this.#asked.atMs, bytes: bytes - this.#asked.bytes };
+  }
+
+  /** Whether a BACKLOG_PING is to be sent now, which is then taken for sent behind so many bytes. */
+  asksForBacklog(bytes: number): boolean {
+    const atMs = this.#clock.nowMs();
+    if (!this.#isSwitchover || !this.#isAnswered || atMs < this.#asked.atMs + BACKLOG_PERIOD_MS) return false;
+    this.#asked = { atMs, bytes };
+    this.#isAnswered = false;
+    return true;
+  }
+
+  /** What was on its way when the last question was answered; nothing before. */
+  get backlog(): Backlog {
+    return this.#backlog;
   }
 
   /** How long a destination's device has been known (ms); undefined before it said anything. */
@@ -143,8 +178,9 @@ export class PeerKnowledge {
         return;
       }
       case 'READINESS': {
-        const { nowNs, ready, preparationNs, loadBytesPerSecond, instanceId } = EXTENSION.READINESS.fields.decode(data);
-        this.#tick(nowNs);
+        const fields = EXTENSION.READINESS.fields.decode(data);
+        const { instanceId } = fields;
+        this.#tick(fields.nowNs);
         const key = `${text} ${instanceId}`;
         if (!this.#devices.has(key) && this.#devices.size >= LIMITS.PEER_DEVICES) {
           throw bad('devices', `at most ${LIMITS.PEER_DEVICES} (PEER_DEVICES)`, `${this.#devices.size + 1}`);
@@ -153,9 +189,10 @@ export class PeerKnowledge {
         this.#devices.set(key, {
           idstr: text,
           instanceId,
-          ready: ready === 1,
-          preparationMs: toMs(preparationNs),
-          loadBytesPerSecond: Number(loadBytesPerSecond),
+          ready: fields.ready === 1,
+          preparationMs: toMs(fields.preparationNs),
+          loadBytesPerSecond: Number(fields.loadBytesPerSecond),
+          aheadBytes: Number(fields.aheadBytes),
         });
         return;
       }

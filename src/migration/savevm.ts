@@ -174,6 +174,11 @@ export class StreamFraming {
     return new ByteWriter().u8(ELEMENT.COMMAND).u16(COMMANDS[name].id).u16(data.length).bytes(data).take();
   }
 
+  /** Asks the destination for a PONG of that value. */
+  ping(value: number): Uint8Array {
+    return this.command('PING', new ByteWriter().u32(value).take());
+  }
+
   /** EOF and the description. */
   end(description: string | undefined): Uint8Array {
     const writer = new ByteWriter().u8(ELEMENT.EOF);

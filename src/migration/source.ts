@@ -7,9 +7,8 @@ import { Breather } from '../base/breather.ts';
 import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { PROBE_PING } from '../wire/extension.ts';
+import { BACKLOG_PING, PROBE_PING } from '../wire/extension.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
-import { ByteWriter } from '../wire/writer.ts';
 import type { DirtyPeriod } from './auto-converge.ts';
 import { GuestThrottle } from './guest-throttle.ts';
 import { IdleWait } from './idle-wait.ts';
@@ -260,18 +259,16 @@ export class SourceMigration {
         clock: this.#clock,
         blocks: ram.blocks,
         listener: {
-          pong: (value) => this.#peer.pong(value),
+          pong: (value) => this.#peer.pong(value, this.#bytesWritten),
           switchoverAck: () => this.#acked(),
           extension: (name, data, at) => this.#peer.heard(name, data, at),
         },
         onFailure: (error) => this.#returnPathFailed(error),
       });
       await sink.write(this.#framing.command('OPEN_RETURN_PATH'));
-      await sink.write(this.#framing.command('PING', new ByteWriter().u32(1).take()));
+      await sink.write(this.#framing.ping(1));
       // QEMU has no other machine than `none` of ours, so only on others may a Switchover be at the other end.
-      if (this.#machine.machineName !== 'none') {
-        await sink.write(this.#framing.command('PING', new ByteWriter().u32(PROBE_PING).take()));
-      }
+      if (this.#machine.machineName !== 'none') await sink.write(this.#framing.ping(PROBE_PING));
     }
     const section = { id: RAM_SECTION_ID, idstr: 'ram', instanceId: 0, version: RAM_VERSION };
     this.#dma = await DmaTracking.start({ devices, block: this.#machine.ramBlocks[0]!, log: this.#log });
@@ -312,6 +309,8 @@ export class SourceMigration {
     const sections = this.#sections!;
     const beforeMs = sections.sendingMs;
     const deviceBytes = await sections.iterate();
+    const asks = sections.vfio.length > 0 && this.#peer.asksForBacklog(this.#bytesWritten);
+    if (asks) await this.#connected().sink.write(this.#framing.ping(BACKLOG_PING));
     const beganMs = this.#clock.nowMs();
     const part = await this.#sendPart('SECTION_PART', () => {
       const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);

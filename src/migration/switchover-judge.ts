@@ -21,7 +21,10 @@ const TELLING_MS = 2 * WINDOW_MS;
 
 /** What is looked at of a device. */
 export interface JudgedDevice
-  extends Pick<VfioSave, 'id' | 'idstr' | 'instanceId' | 'pendingBytes' | 'stopCopyBytes' | 'isOverChannels'> {
+  extends Pick<
+    VfioSave,
+    'id' | 'idstr' | 'instanceId' | 'pendingBytes' | 'stopCopyBytes' | 'answerMs' | 'isOverChannels'
+  > {
   readonly saveRate: Pick<RateMeter, 'bytesPerSecond'>;
 }
 
@@ -89,14 +92,20 @@ export class SwitchoverJudge {
     if (knownBytes > 0 && knownBytes >= threshold) return false;
     await this.#sync();
     const stopCopyBytes = await this.#sections.pendingExact();
-    const devices = this.#sections.vfio.map((device) => ({
-      id: device.id,
-      bytes: device.stopCopyBytes,
-      isOverChannels: device.isOverChannels,
-      saveBytesPerSecond: device.saveRate.bytesPerSecond,
-      loadBytesPerSecond: this.#peer.device(device.idstr, device.instanceId)?.loadBytesPerSecond ?? 0,
-    }));
-    this.#estimate = estimateDowntime({ ramBytes: this.#ram.pendingBytes, wireBytesPerMs, devices });
+    const devices = this.#sections.vfio.map((device) => {
+      const there = this.#peer.device(device.idstr, device.instanceId);
+      return {
+        id: device.id,
+        bytes: device.stopCopyBytes,
+        isOverChannels: device.isOverChannels,
+        saveBytesPerSecond: device.saveRate.bytesPerSecond,
+        loadBytesPerSecond: there?.loadBytesPerSecond ?? 0,
+        aheadBytes: there?.aheadBytes ?? 0,
+        answerMs: device.answerMs,
+      };
+    });
+    const { backlog } = this.#peer;
+    this.#estimate = estimateDowntime({ ramBytes: this.#ram.pendingBytes, wireBytesPerMs, backlog, devices });
     if (this.#peer.isSwitchover) return !this.#willTellMore() && this.#estimate.totalMs <= downtimeLimitMs;
     return this.#ram.pendingBytes + stopCopyBytes < threshold;
   }

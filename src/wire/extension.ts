@@ -12,6 +12,12 @@ export const PROBE_PING = 0x5377_4f3f;
 /** How a Switchover answers it (`SwO!`). */
 export const PROBE_PONG = 0x5377_4f21;
 
+/**
+ * Asks, once the probe was answered, how far the destination is behind (`SwOB`): it tells the READINESS of every device that was ready
+ * before, and then answers with the same value.
+ */
+export const BACKLOG_PING = 0x5377_4f42;
+
 /** Message types. Every message begins with its fixed fields; a name of the rest of its length follows. */
 export const EXTENSION = {
   /** The clock, for what follows, and how the destination takes part in switchover-ack. */
@@ -25,7 +31,7 @@ export const EXTENSION = {
       u8('isAckLegacy'),
     ]),
   },
-  /** How far a device's preparation is; sent when that changes. */
+  /** How far a device is; sent when that changes. */
   READINESS: {
     type: 0x5302,
     fields: struct([
@@ -36,6 +42,8 @@ export const EXTENSION = {
       u64('preparationNs'),
       /** Measured while loading precopy data (bytes per second, 0 = not measured yet). */
       u64('loadBytesPerSecond'),
+      /** Bytes that have arrived for it and that it has not taken. */
+      u64('aheadBytes'),
       u32('instanceId'),
     ]),
   },

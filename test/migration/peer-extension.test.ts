@@ -4,11 +4,18 @@ import { describe, expect, test } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { PeerKnowledge, PeerReporter } from '../../src/migration/peer-extension.ts';
 import { ReturnPathWriter, readReturnPath } from '../../src/migration/return-path.ts';
-import { PROBE_PING, PROBE_PONG } from '../../src/wire/extension.ts';
+import { BACKLOG_PING, PROBE_PING, PROBE_PONG } from '../../src/wire/extension.ts';
 import { LIMITS } from '../../src/wire/limits.ts';
 import { MemorySink, memorySource } from '../support/stream-loading.ts';
 
-const READY = { idstr: '0000:00:02.0/vfio', instanceId: 0, ready: true, preparationMs: 12.5, loadBytesPerSecond: 2e9 };
+const READY = {
+  idstr: '0000:00:02.0/vfio',
+  instanceId: 0,
+  ready: true,
+  preparationMs: 12.5,
+  loadBytesPerSecond: 2e9,
+  aheadBytes: 7,
+};
 
 const ACK = { isOn: true, mode: 'legacy' } as const;
 
@@ -27,7 +34,7 @@ async function overheard(say: (reporter: PeerReporter) => Promise<void>, heardAt
     uri: 'memory:',
     blocks: [],
     listener: {
-      pong: (value) => peer.pong(value),
+      pong: (value) => peer.pong(value, 0),
       switchoverAck: () => undefined,
       extension: (name, data, at) => peer.heard(name, data, at),
     },
@@ -48,7 +55,7 @@ test('a destination tells how it handles acks', async () => {
 
 test('an echo of the probe, as a real QEMU sends it, proves nothing', () => {
   const peer = new PeerKnowledge(new ManualClock());
-  peer.pong(PROBE_PING);
+  peer.pong(PROBE_PING, 0);
   expect(peer.isSwitchover).toBe(false);
 });
 
@@ -72,6 +79,38 @@ test("the ledger's parts are told in the destination's time and read in the sour
   expect(part?.endMs).toBeCloseTo(70);
 });
 
+describe('the backlog', () => {
+  test('is asked for once the other side is a Switchover, one question at a time, and not too often', () => {
+    const clock = new ManualClock();
+    const peer = new PeerKnowledge(clock);
+    expect(peer.asksForBacklog(0)).toBe(false);
+    peer.pong(PROBE_PONG, 0);
+    expect(peer.asksForBacklog(0)).toBe(true);
+    clock.advance(100);
+    expect(peer.asksForBacklog(0)).toBe(false);
+    peer.pong(BACKLOG_PING, 0);
+    expect(peer.asksForBacklog(0)).toBe(true);
+    peer.pong(BACKLOG_PING, 0);
+    clock.advance(19);
+    expect(peer.asksForBacklog(0)).toBe(false);
+    clock.advance(1);
+    expect(peer.asksForBacklog(0)).toBe(true);
+  });
+
+  test('is how long the answer took, and what was sent meanwhile', () => {
+    const clock = new ManualClock();
+    const peer = new PeerKnowledge(clock);
+    peer.pong(PROBE_PONG, 0);
+    expect(peer.backlog).toEqual({ ms: 0, bytes: 0 });
+    peer.asksForBacklog(1000);
+    clock.advance(30);
+    expect(peer.backlog).toEqual({ ms: 0, bytes: 0 });
+    peer.pong(BACKLOG_PING, 5000);
+    peer.pong(BACKLOG_PING, 9000); // one that nobody asked for
+    expect(peer.backlog).toEqual({ ms: 30, bytes: 4000 });
+  });
+});
+
 describe('refused is', () => {
   test('anything before the proof', async () => {
     const { error } = await overheard((reporter) => reporter.readiness(READY));
@@ -80,13 +119,13 @@ describe('refused is', () => {
 
   test('a message shorter than its fields', () => {
     const peer = new PeerKnowledge(new ManualClock());
-    peer.pong(PROBE_PONG);
+    peer.pong(PROBE_PONG, 0);
     expect(() => peer.heard('READINESS', new Uint8Array(5), 77)).toThrow(/byte 77, length of READINESS/);
   });
 
   test('a phase that there is not', () => {
     const peer = new PeerKnowledge(new ManualClock());
-    peer.pong(PROBE_PONG);
+    peer.pong(PROBE_PONG, 0);
     const data = new Uint8Array(25);
     data[8] = 200;
     expect(() => peer.heard('LEDGER_PART', data, 0)).toThrow(/ledger phase: expected 0 to 6, got 200/);
@@ -94,10 +133,10 @@ describe('refused is', () => {
 
   test('more devices than the limit', () => {
     const peer = new PeerKnowledge(new ManualClock());
-    peer.pong(PROBE_PONG);
+    peer.pong(PROBE_PONG, 0);
     const device = (n: number) => {
-      const data = new Uint8Array(29);
-      new DataView(data.buffer).setUint32(25, n);
+      const data = new Uint8Array(37);
+      new DataView(data.buffer).setUint32(33, n);
       return data;
     };
     for (let n = 0; n < LIMITS.PEER_DEVICES; n++) peer.heard('READINESS', device(n), 0);

@@ -25,6 +25,7 @@ function device(id: string, sizes: Partial<JudgedDevice> = {}): JudgedDevice {
     instanceId: 0,
     pendingBytes: 0,
     stopCopyBytes: MIB,
+    answerMs: 0.2,
     isOverChannels: false,
     saveRate: { bytesPerSecond: 0 },
     ...sizes,
@@ -63,17 +64,18 @@ function judged(devices: readonly JudgedDevice[], { dirtyBytes = 0, ramBytes = 0
   });
   /** The destination is a Switchover and says what it knows of a device. */
   const tell = (id: string, loadBytesPerSecond = 0) => {
-    peer.pong(PROBE_PONG);
+    peer.pong(PROBE_PONG, 0);
     const fixed = EXTENSION.READINESS.fields.encode({
       nowNs: 0n,
       ready: 1,
       preparationNs: 0n,
       loadBytesPerSecond: BigInt(loadBytesPerSecond),
+      aheadBytes: 0n,
       instanceId: 0,
     });
     peer.heard('READINESS', Buffer.concat([fixed, Buffer.from(`${id}/vfio`)]), 0);
   };
-  return { judge, clock, asked, tell, ack: sourceAck, isSwitchover: () => peer.pong(PROBE_PONG) };
+  return { judge, clock, asked, tell, ack: sourceAck, isSwitchover: () => peer.pong(PROBE_PONG, 0) };
 }
 
 describe('against a destination that may be a QEMU', () => {

@@ -84,6 +84,16 @@ export class VfioLoad {
     return this.#firstWriteMs === undefined ? 0 : (this.#readyMs ?? this.#clock.nowMs()) - this.#firstWriteMs;
   }
 
+  /** Bytes that have arrived for the device and that it has not taken. */
+  get aheadBytes(): number {
+    return this.#aheadBytes + this.#landedBytes;
+  }
+
+  /** Whether the source has been told of the device. */
+  get isKnown(): boolean {
+    return this.#toldRate !== undefined;
+  }
+
   /** What the device's rate is now (bytes per second, 0 = not known), for the source. */
   tellRate(): number {
     this.#toldRate = this.loadRate.bytesPerSecond;

@@ -31,6 +31,8 @@ const TELLING_BYTES = 65_536;
 const RECORD_BYTES = 16;
 /** How many of a device's last answers say how much STOP_COPY will have to carry. */
 const SIZES = 8;
+/** How many of a device's first answers say how long one takes: later ones, of code that has run often, are faster than those of a switchover. */
+const ANSWERS = 8;
 /** How many of the last chunks say how fast a device can be read or written. */
 const RATE_CHUNKS = 16;
 /** Smaller ones say more about the way to the device's thread. */
@@ -61,6 +63,7 @@ export class VfioSave {
   #dirtyBytes = 0;
   /** What the device said last of STOP_COPY. */
   readonly #stopCopySizes: number[] = [];
+  readonly #answersMs: number[] = [];
   #isInitSent = false;
   /** All of its last data was read already, which a guest that was stopped by hand makes possible. */
   #isDrained = false;
@@ -123,6 +126,11 @@ export class VfioSave {
   get stopCopyBytes(): number {
     const sizes = this.#stopCopySizes;
     return sizes.length === 0 ? 0 : sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
+  }
+
+  /** How long an answer of the device's thread takes, as a rule (ms); 0 = not known. */
+  get answerMs(): number {
+    return median(this.#answersMs);
   }
 
   /** True while initial data has not all been sent. */
@@ -272,7 +280,7 @@ export class VfioSave {
 
   async #askSize(): Promise<number> {
     if (this.#isDrained) this.#stopCopySizes.length = 0;
-    const size = this.#isDrained ? 0 : trustedBytes(await this.#port.stopCopyBytes());
+    const size = this.#isDrained ? 0 : trustedBytes(await this.#timed(this.#port.stopCopyBytes()));
     this.#stopCopySizes.push(size);
     if (this.#stopCopySizes.length > SIZES) this.#stopCopySizes.shift();
     return size;
@@ -294,7 +302,7 @@ export class VfioSave {
    */
   async #precopyInfo(): Promise<PrecopyInfo | undefined> {
     try {
-      return await this.#port.precopyInfo();
+      return await this.#timed(this.#port.precopyInfo());
     } catch (error) {
       if (!isHarnessError(error, 'vfio/refused')) throw error;
       const actual = await this.#port.state();
@@ -303,6 +311,14 @@ export class VfioSave {
       const details = { device: this.id, what: 'saving', errno: 'ENODEV', expected, actual } as const;
       throw new HarnessError('vfio/refused', details, { cause: error });
     }
+  }
+
+  /** Answers that need no work of the device tell how fast threads are on this host. */
+  async #timed<T>(answer: Promise<T>): Promise<T> {
+    const startMs = this.#clock.nowMs();
+    const value = await answer;
+    if (this.#answersMs.length < ANSWERS) this.#answersMs.push(this.#clock.nowMs() - startMs);
+    return value;
   }
 
   /** A section whose contents went elsewhere. */
@@ -389,6 +405,11 @@ export class RateMeter {
 
   /** Bytes per second; 0 = not known. */
   get bytesPerSecond(): number {
-    return this.#rates.toSorted((a, b) => a - b)[this.#rates.length >>> 1] ?? 0;
+    return median(this.#rates);
   }
+}
+
+/** 0 of none. */
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >>> 1] ?? 0;
 }

@@ -112,9 +112,9 @@ class SendChannel implements Disposable {
 
   /** All of the entry is out. */
   release(entry: Uint32Array): void {
-    const isState = this.#kind === ENTRY_KIND.STATE;
-    if (isState) this.#slots.release(entry[ENTRY.BLOCK]!);
-    this.lane.release(isState); // its device waits for the slot
+    if (this.#kind === ENTRY_KIND.STATE) this.#slots.release(entry[ENTRY.BLOCK]!);
+    // Somebody waits for it: a device for its slot, and for every SYNC the main channel, before which the destination reads nothing here.
+    this.lane.release(this.#kind !== ENTRY_KIND.PAGES);
   }
 
   [Symbol.dispose](): void {

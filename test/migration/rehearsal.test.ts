@@ -49,7 +49,8 @@ test('with VFIO devices it completes with one of its own, and their threads rehe
   const written = lines.length;
   let rehearsals = 0;
   const counted = { rehearse: () => device.rehearse().then(() => void (rehearsals += 1)) };
-  await rehearse(log, { practice: [await vfioConfig('practice', 'setup-then-state')], devices: [counted] });
+  const practice = [await vfioConfig('practice', 'setup-then-state')];
+  await rehearse(log, async () => ({ practice, devices: [counted] }));
   expect(rehearsals).toBe(1);
   expect(lines.slice(written)).toEqual([]);
   expect(await device.request('vfio/state', undefined)).toBe('stop'); // it took no part itself
@@ -57,6 +58,13 @@ test('with VFIO devices it completes with one of its own, and their threads rehe
 
 test('a device whose thread cannot rehearse is only told of', async () => {
   const { lines, log } = lineLog();
-  await rehearse(log, { practice: [], devices: [{ rehearse: () => Promise.reject(new Error('no thread')) }] });
+  const device = { rehearse: () => Promise.reject(new Error('no thread')) };
+  await rehearse(log, async () => ({ practice: [], devices: [device] }));
   expect(lines.join('')).toMatch(/no thread.*the rehearsal of a migration failed/s);
+});
+
+test('devices that cannot be had are only told of', async () => {
+  const { lines, log } = lineLog();
+  await rehearse(log, () => Promise.reject(new Error('no module')));
+  expect(lines.join('')).toMatch(/no module.*the rehearsal of a migration failed/s);
 });

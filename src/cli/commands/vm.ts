@@ -9,6 +9,7 @@ import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
 import { createLogger, type Logger } from '../../base/log.ts';
 import type { DeviceConfig } from '../../hw/device-thread.ts';
 import { parseGuestOption } from '../../hw/guest/guest-options.ts';
+import { PRACTICE_DEVICE } from '../../hw/vfio/practice-device.ts';
 import { ObjectRegistry } from '../../migration/objects/object-registry.ts';
 import { IDLE_CONTEXT } from '../../migration/options/capabilities.ts';
 import { MigrationOptions } from '../../migration/options/options.ts';
@@ -23,8 +24,6 @@ import { REHEARSED } from '../vm-channel.ts';
 import { parseVmOptions, type VmOptions, vmHelp } from '../vm-options.ts';
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-/** What machines with VFIO devices rehearse with. */
-const PRACTICE_DEVICE = { driver: 'setup-then-state', id: 'practice', properties: new Map([['state', '192KiB']]) };
 const QUIT_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 /** Runs the machine; resolves with the exit code once it is gone. */
@@ -121,8 +120,10 @@ function scoutOnceSource(vm: Vm, options: VmOptions, log: Logger): void {
 /** Practises, and tells whoever started this process with an ipc channel. */
 async function rehearsed(vm: Vm, devices: readonly DeviceConfig[], log: Logger): Promise<void> {
   const vfio = devices.filter(({ definition }) => definition.vfio === true);
-  const practice = vfio.length === 0 ? [] : await deviceConfigs([PRACTICE_DEVICE]);
-  await rehearse(log, { practice, devices: await Promise.all(vfio.map(({ id }) => vm.device(id))) });
+  await rehearse(log, async () => ({
+    practice: vfio.length === 0 ? [] : await deviceConfigs([PRACTICE_DEVICE]),
+    devices: await Promise.all(vfio.map(({ id }) => vm.device(id))),
+  }));
   // Compiled code is kept for the next start at once: Node would do it at the end, which a machine that is killed has not.
   flushCompileCache();
   process.send?.(REHEARSED, undefined, undefined, () => undefined); // who started it may be gone

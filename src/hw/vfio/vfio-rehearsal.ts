@@ -9,25 +9,24 @@ import { DeviceHost, type DeviceHostOptions } from '../device-host.ts';
 import { parseProperties } from '../device-property.ts';
 import { IrqLines } from '../irq.ts';
 import { emulatedVfioDevice } from './emulated-device.ts';
+import { PRACTICE_DEVICE } from './practice-device.ts';
 import { PROFILES } from './profiles.ts';
 import type { VfioRead } from './vfio-device.ts';
 
 /** V8 compiles what has been called a few times once more, for speed. */
 const ROUNDS = 10;
-/** Large enough to be read where it is, as large states are. */
-const STATE = '192KiB';
 const READ_BYTES = 2 ** 18;
-const ID = 'rehearsal';
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 /** Migrates that device a few times. It has no limit of resources, and leaves RAM and time alone. */
 export async function rehearseVfio(machine: Pick<DeviceHostOptions, 'ram' | 'time'>): Promise<void> {
-  const definition: DeviceDefinition = emulatedVfioDevice(PROFILES['setup-then-state']);
+  const { driver, id, properties } = PRACTICE_DEVICE;
+  const definition: DeviceDefinition = emulatedVfioDevice(PROFILES[driver]);
   const host = await DeviceHost.create({
     ...machine,
     definition,
-    id: ID,
-    properties: parseProperties(definition.properties, new Map([['state', STATE]]), ID),
+    id,
+    properties: parseProperties(definition.properties, properties, id),
     resources: { take: () => {}, giveBack: () => {} },
     irqs: new IrqLines({ count: 1 }),
     log: SILENT,

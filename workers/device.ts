@@ -1,7 +1,6 @@
 /** Entry of a device's thread. */
 
-import { runDevice } from '../src/hw/device-loop.ts';
 import type { DeviceThreadData } from '../src/hw/device-thread.ts';
 import { runWorker } from '../src/threads/worker-port.ts';
 
-await runWorker<DeviceThreadData>(runDevice);
+await runWorker<DeviceThreadData>(async () => (await import('../src/hw/device-loop.ts')).runDevice);

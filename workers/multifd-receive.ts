@@ -1,15 +1,18 @@
 /** Entry of a thread for receiving multifd channels, one after the other. */
 
 import type { RamShare } from '../src/hw/ram.ts';
-import { RamWindows } from '../src/hw/ram-window.ts';
-import { type ReceiveChannelData, receiveBlocking } from '../src/migration/multifd/receive-channel.ts';
+import type { ReceiveChannelData } from '../src/migration/multifd/receive-channel.ts';
 import { runWorker } from '../src/threads/worker-port.ts';
 
-await runWorker<readonly RamShare[]>((blocks, port) => {
-  const ram = new RamWindows(blocks);
-  port.ready();
-  // What arrives is what ChannelThread sends.
-  return port.serve((_kind, data) =>
-    receiveBlocking(data as ReceiveChannelData & { readonly fd: number }, ram, port.emit),
-  );
+await runWorker<readonly RamShare[]>(async () => {
+  const { RamWindows } = await import('../src/hw/ram-window.ts');
+  const { receiveBlocking } = await import('../src/migration/multifd/receive-channel.ts');
+  return (blocks, port) => {
+    const ram = new RamWindows(blocks);
+    port.ready();
+    // What arrives is what ChannelThread sends.
+    return port.serve((_kind, data) =>
+      receiveBlocking(data as ReceiveChannelData & { readonly fd: number }, ram, port.emit),
+    );
+  };
 });

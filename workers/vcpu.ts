@@ -1,6 +1,9 @@
 /** Entry of a vCPU's thread. */
 
-import { runVcpu, type VcpuData } from '../src/hw/guest/vcpu-loop.ts';
+import type { VcpuData } from '../src/hw/guest/vcpu-loop.ts';
 import { runWorker } from '../src/threads/worker-port.ts';
 
-await runWorker<VcpuData>((data, port) => runVcpu(data, port.ready));
+await runWorker<VcpuData>(async () => {
+  const { runVcpu } = await import('../src/hw/guest/vcpu-loop.ts');
+  return (data, port) => runVcpu(data, port.ready);
+});

@@ -6,7 +6,8 @@
 import { writeFile } from 'node:fs/promises';
 import { HarnessError, messageOf } from '../base/errors.ts';
 import type { DeviceDefinition } from '../hw/device.ts';
-import { builtinDevices, deviceModule, loadDevice } from '../hw/device-registry.ts';
+import { loadDevice } from '../hw/device-module.ts';
+import { builtinDevices, deviceModule } from '../hw/device-registry.ts';
 
 /** Writes the dump: our own devices, and those that the command line names by their files. Throws `cli/environment`. */
 export async function writeVmstateDump(

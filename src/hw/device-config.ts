@@ -1,6 +1,7 @@
 /** From the words of a command line to a device that a machine can start: its module is imported and its properties are read. */
 
-import { deviceModule, loadDevice } from './device-registry.ts';
+import { loadDevice } from './device-module.ts';
+import { deviceModule } from './device-registry.ts';
 import type { DeviceConfig } from './device-thread.ts';
 import { parseDeviceProperties } from './vfio/vfio-properties.ts';
 

@@ -4,7 +4,7 @@ import { messageOf } from '../base/errors.ts';
 import { Transferred, type WorkerPort } from '../threads/worker-port.ts';
 import type { DeviceDefinition, DeviceLog } from './device.ts';
 import { DeviceHost, type SavedState } from './device-host.ts';
-import { loadDevice } from './device-registry.ts';
+import { loadDevice } from './device-module.ts';
 import type { DeviceEvent, DeviceThreadData } from './device-thread.ts';
 import { IrqLines } from './irq.ts';
 import { ResourceAccount } from './vfio/resource-pool.ts';

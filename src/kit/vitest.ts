@@ -1,7 +1,8 @@
 /** The conformance suite as tests of vitest: one line in a test file of the author's. */
 
 import { describe, test } from 'vitest';
-import { deviceModule, loadDevice } from '../hw/device-registry.ts';
+import { loadDevice } from '../hw/device-module.ts';
+import { deviceModule } from '../hw/device-registry.ts';
 import { conformanceChecks } from './conformance.ts';
 
 /**

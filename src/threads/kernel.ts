@@ -3,7 +3,7 @@
  * read and compiled once per thread; an instance costs microseconds.
  */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync } from '../base/node-fs.ts';
 import type { KernelExports } from './kernel-exports.ts';
 
 /** The index type of a WebAssembly memory: `i64` for RAM above 4 GiB. */

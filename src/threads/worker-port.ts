@@ -6,11 +6,11 @@
  *   owner → worker   request · close
  */
 
-import { readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { toWire, type WireError } from '../base/errors.ts';
+import { readlinkSync } from '../base/node-fs.ts';
+import { quickImports } from './quick-imports.ts';
 
 /** Messages of a worker to its owner. */
 export type WorkerMessage =
@@ -49,15 +49,20 @@ export interface WorkerPort {
   serve(handler: (kind: string, payload: unknown) => unknown): Promise<void>;
 }
 
+/** What a thread does with the data its owner gave; when it returns, the thread ends. */
+type WorkerBody<Data> = (data: Data, port: WorkerPort) => Promise<void> | void;
+
 /**
- * The whole of a worker entry: runs `body` with the data the owner gave. When it throws, the owner is told why; when it
- * returns, the thread ends.
+ * The whole of a worker entry: imports what the thread runs, and runs it. When either throws, the owner is told why. An entry
+ * imports nothing else but types, so that what it loads is resolved quickly (quick-imports.ts).
  */
-export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Promise<void> | void): Promise<void> {
+export async function runWorker<Data>(load: () => Promise<WorkerBody<Data>>): Promise<void> {
   const port = parentPort;
   assert(port !== null, 'a worker entry runs in a worker');
   const send = (message: WorkerMessage) => port.postMessage(message);
   try {
+    quickImports();
+    const body = await load();
     // The owner's ManagedWorker.start has the same type parameter; nothing checks it at run time.
     await body(workerData as Data, {
       ready: () => send({ type: 'ready', systemThreadId: systemThreadId() }),
@@ -80,7 +85,7 @@ export async function runWorker<Data>(body: (data: Data, port: WorkerPort) => Pr
 /** The system's number of the thread that asks (gettid(2)); -1 where there is no /proc. */
 function systemThreadId(): number {
   try {
-    return Number(basename(readlinkSync('/proc/thread-self')));
+    return Number(readlinkSync('/proc/thread-self').split('/').at(-1));
   } catch {
     return -1;
   }

@@ -2,7 +2,8 @@
 
 import { writeFile } from 'node:fs/promises';
 import { EXIT_CODES, HarnessError, messageOf } from '../../base/errors.ts';
-import { deviceModule, loadDevice } from '../../hw/device-registry.ts';
+import { loadDevice } from '../../hw/device-module.ts';
+import { deviceModule } from '../../hw/device-registry.ts';
 import { type ConformanceReport, runConformance } from '../../kit/conformance.ts';
 import { junitXml } from '../../report/junit.ts';
 import { paintJudgement } from '../paint.ts';

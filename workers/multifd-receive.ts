@@ -2,7 +2,7 @@
 
 import type { RamShare } from '../src/hw/ram.ts';
 import type { ReceiveChannelData } from '../src/migration/multifd/receive-channel.ts';
-import { runWorker } from '../src/threads/worker-port.ts';
+import { runWorker } from '../src/threads/worker-entry.ts';
 
 await runWorker<readonly RamShare[]>(async () => {
   const { RamWindows } = await import('../src/hw/ram-window.ts');

@@ -10,7 +10,6 @@ import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { toWire, type WireError } from '../base/errors.ts';
 import { readlinkSync } from '../base/node-fs.ts';
-import { quickImports } from './quick-imports.ts';
 
 /** Messages of a worker to its owner. */
 export type WorkerMessage =
@@ -50,18 +49,14 @@ export interface WorkerPort {
 }
 
 /** What a thread does with the data its owner gave; when it returns, the thread ends. */
-type WorkerBody<Data> = (data: Data, port: WorkerPort) => Promise<void> | void;
+export type WorkerBody<Data> = (data: Data, port: WorkerPort) => Promise<void> | void;
 
-/**
- * The whole of a worker entry: imports what the thread runs, and runs it. When either throws, the owner is told why. An entry
- * imports nothing else but types, so that what it loads is resolved quickly (quick-imports.ts).
- */
-export async function runWorker<Data>(load: () => Promise<WorkerBody<Data>>): Promise<void> {
+/** Runs what `load` gives with the owner's data, and tells the owner why when either throws. For `runWorker` (worker-entry.ts). */
+export async function serveOwner<Data>(load: () => Promise<WorkerBody<Data>>): Promise<void> {
   const port = parentPort;
   assert(port !== null, 'a worker entry runs in a worker');
   const send = (message: WorkerMessage) => port.postMessage(message);
   try {
-    quickImports();
     const body = await load();
     // The owner's ManagedWorker.start has the same type parameter; nothing checks it at run time.
     await body(workerData as Data, {

@@ -25,6 +25,9 @@ interface LoggedRange {
   /** Number of the page that bit 0 counts. */
   readonly firstPage: number;
   readonly bits: Uint8Array;
+  /** No bit is set before bit `low`, nor from bit `high` on: a report looks at no more. */
+  low: number;
+  high: number;
 }
 
 /** The log of one device. */
@@ -41,7 +44,8 @@ export class DmaLog {
     this.#ranges = options.ranges.map(({ iova, length }) => {
       const firstPage = Math.floor(iova / LOG_PAGE);
       const pageCount = Math.ceil((iova + length) / LOG_PAGE) - firstPage;
-      return { start: iova, end: iova + length, firstPage, bits: new Uint8Array(Math.ceil(pageCount / 8)) };
+      const bits = new Uint8Array(Math.ceil(pageCount / 8));
+      return { start: iova, end: iova + length, firstPage, bits, low: pageCount, high: 0 };
     });
   }
 
@@ -51,16 +55,25 @@ export class DmaLog {
     this.#isStarted = false;
   }
 
+  /** Whether a report would find nothing. */
+  get isClean(): boolean {
+    return this.#ranges.every(({ low, high }) => low >= high);
+  }
+
   /** The device wrote these bytes. Returns whether all of them are in logged ranges. */
   record(iova: number, length: number): boolean {
     let loggedBytes = 0;
-    for (const { start, end, firstPage, bits } of this.#ranges) {
+    for (const range of this.#ranges) {
+      const { start, end, firstPage, bits } = range;
       const from = Math.max(iova, start);
       const to = Math.min(iova + length, end);
       if (from >= to) continue;
       loggedBytes += to - from;
       const last = Math.floor((to - 1) / LOG_PAGE) - firstPage;
-      for (let bit = Math.floor(from / LOG_PAGE) - firstPage; bit <= last; bit += 1) bits[bit >>> 3]! |= 1 << (bit & 7);
+      const first = Math.floor(from / LOG_PAGE) - firstPage;
+      for (let bit = first; bit <= last; bit += 1) bits[bit >>> 3]! |= 1 << (bit & 7);
+      range.low = Math.min(range.low, first);
+      range.high = Math.max(range.high, last + 1);
     }
     return loggedBytes === length;
   }
@@ -78,9 +91,10 @@ export class DmaLog {
     const target = bitmap ?? new Uint8Array(Math.ceil(pageCount / 8));
     if (target.length * 8 < pageCount)
       throw refuse('EINVAL', `a bit for each of ${pageCount} pages`, `${target.length} bytes`);
-    for (const { firstPage, bits } of this.#ranges) {
-      const from = Math.max(0, iova / LOG_PAGE - firstPage);
-      const to = Math.min(bits.length * 8, (iova + length) / LOG_PAGE - firstPage);
+    for (const logged of this.#ranges) {
+      const { firstPage, bits, low, high } = logged;
+      const from = Math.max(low, iova / LOG_PAGE - firstPage);
+      const to = Math.min(high, (iova + length) / LOG_PAGE - firstPage);
       for (let bit = from; bit < to; bit += 1) {
         if ((bit & 7) === 0 && bits[bit >>> 3] === 0) {
           bit += 7; // most pages are clean
@@ -92,6 +106,7 @@ export class DmaLog {
         const dirty = Math.floor(((firstPage + bit) * LOG_PAGE - iova) / pageSize);
         target[dirty >>> 3]! |= 1 << (dirty & 7);
       }
+      if (from === low && to === high) [logged.low, logged.high] = [bits.length * 8, 0];
     }
     return target;
   }

@@ -121,6 +121,11 @@ export class VfioDevice {
     return this.#dmaLog.record(iova, length);
   }
 
+  /** Whether a report of the DMA log would find nothing. */
+  get isDmaLogClean(): boolean {
+    return this.#dmaLog.isClean;
+  }
+
   /**
    * Ors the log of a range into `bitmap` (bit n = page n of the range; a fresh one by default) and clears it. Throws
    * `vfio/refused`: then everything counts as dirty.

@@ -52,7 +52,7 @@ interface VfioRequests {
   'vfio/reset': { payload: undefined; reply: undefined };
   'vfio/dma-start': { payload: { readonly pageSize: number; readonly ranges: readonly DmaRange[] }; reply: undefined };
   'vfio/dma-stop': { payload: undefined | DmaReportRange; reply: undefined | Uint8Array<ArrayBuffer> };
-  'vfio/dma-report': { payload: DmaReportRange; reply: Uint8Array<ArrayBuffer> };
+  'vfio/dma-report': { payload: DmaReportRange; reply: undefined | Uint8Array<ArrayBuffer> };
 }
 type VfioKind = keyof VfioRequests;
 type VfioRequest = { [K in VfioKind]: { readonly kind: K; readonly payload: VfioRequests[K]['payload'] } }[VfioKind];
@@ -144,16 +144,23 @@ async function answer(
     case 'vfio/dma-start':
       return device.startDmaLogging(request.payload);
     case 'vfio/dma-stop': {
-      const last = request.payload === undefined ? undefined : device.reportDmaLog(request.payload);
+      const last = request.payload === undefined ? undefined : dmaReport(device, request.payload);
       device.stopDmaLogging();
       return last;
     }
     case 'vfio/dma-report':
-      return device.reportDmaLog(request.payload);
+      return dmaReport(device, request.payload);
     default:
       request satisfies never;
       throw new Error('it has no such handler');
   }
+}
+
+/** Undefined when nothing was written, as is most often so: a bit for each page is much to send for that. */
+function dmaReport(device: VfioDevice, range: DmaReportRange): Uint8Array<ArrayBuffer> | undefined {
+  const wasClean = device.isDmaLogClean;
+  const bits = device.reportDmaLog(range);
+  return wasClean ? undefined : bits;
 }
 
 /** It stands already: a guest that was stopped by hand is stopped once more for the switchover. */
@@ -242,8 +249,8 @@ export class VfioClient {
     return this.#ask('vfio/dma-stop', last);
   }
 
-  /** Pages of the range that the device wrote since the last report, one bit each. When it throws, all of them may be. */
-  reportDmaLog(range: DmaReportRange): Promise<Uint8Array> {
+  /** Pages of the range that the device wrote since the last report, one bit each; undefined when none was. When it throws, all may be. */
+  reportDmaLog(range: DmaReportRange): Promise<Uint8Array | undefined> {
     return this.#ask('vfio/dma-report', range);
   }
 

@@ -17,8 +17,8 @@ const BELOW_4_GIB = 2 ** 32;
 export interface DmaPort {
   readonly wishes: MigrationWishes;
   startDmaLogging(options: { pageSize: number; ranges: readonly DmaRange[] }): Promise<unknown>;
-  /** Pages that were written since the last report, one bit each. */
-  reportDmaLog(range: DmaReportRange): Promise<Uint8Array>;
+  /** Pages that were written since the last report, one bit each; undefined when none was. */
+  reportDmaLog(range: DmaReportRange): Promise<Uint8Array | undefined>;
   /** Ends logging; a last report with it, so that no write is lost in between. */
   stopDmaLogging(last: DmaReportRange): Promise<Uint8Array | undefined>;
 }

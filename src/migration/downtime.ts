@@ -34,8 +34,8 @@ export interface DowntimeEstimate {
  * Stopping and starting, and telling each other, is many threads' answers: it takes as long as so many of a device's, and as long as so
  * many for each device. Measured with 1, 2, 4 and 8 devices of some bytes (bench/README.md).
  */
-const MACHINE_ANSWERS = 15;
-const DEVICE_ANSWERS = 19;
+const MACHINE_ANSWERS = 17;
+const DEVICE_ANSWERS = 14;
 /** A device that takes longer to answer than this does not say how fast threads are (ms). */
 const LONGEST_ANSWER_MS = 1;
 /** As long as nothing has been asked (ms). */

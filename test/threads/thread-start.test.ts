@@ -7,6 +7,7 @@ test.each([
   'hw/device-loop.ts',
   'hw/guest/vcpu-loop.ts',
   'hw/ram-scout-loop.ts',
+  'hw/ram-window.ts',
   'migration/multifd/send-channel.ts',
   'migration/multifd/receive-channel.ts',
 ])('a thread with %s does not load streams of files, which it does not need', async (path) => {

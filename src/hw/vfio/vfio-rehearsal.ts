@@ -4,6 +4,7 @@
  * stands still it is asked once. The machine's own rehearsal is migration/rehearsal.ts.
  */
 
+import { PAGE_SIZE } from '../../wire/ram.ts';
 import type { DeviceDefinition } from '../device.ts';
 import { DeviceHost, type DeviceHostOptions } from '../device-host.ts';
 import { parseProperties } from '../device-property.ts';
@@ -16,8 +17,7 @@ import type { VfioRead } from './vfio-device.ts';
 /** V8 compiles what has been called a few times once more, for speed. */
 const ROUNDS = 10;
 const READ_BYTES = 2 ** 18;
-const PAGE_BYTES = 4096;
-const FIRST_PAGE = { iova: 0, length: PAGE_BYTES };
+const FIRST_PAGE = { iova: 0, length: PAGE_SIZE };
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 /** Migrates that device a few times. It has no limit of resources, and leaves RAM and time alone. */
@@ -42,15 +42,15 @@ async function migrateOnce(host: DeviceHost): Promise<void> {
   const setState = (target: string) => host.handle('vfio/set-state', { target, recover: 'running' });
   await host.handle('start', undefined);
   await setState('pre-copy');
-  await host.handle('vfio/dma-start', { pageSize: PAGE_BYTES, ranges: [FIRST_PAGE] });
+  await host.handle('vfio/dma-start', { pageSize: PAGE_SIZE, ranges: [FIRST_PAGE] });
   await host.handle('vfio/precopy-info', undefined);
   const stream = [...(await readAll(host))];
   await Promise.all([host.handle('vfio/quiesce', undefined), host.handle('stop', undefined)]);
   await host.handle('vfio/halt', undefined);
-  await host.handle('vfio/dma-report', { ...FIRST_PAGE, pageSize: PAGE_BYTES });
+  await host.handle('vfio/dma-report', { ...FIRST_PAGE, pageSize: PAGE_SIZE });
   stream.push(...(await readAll(host)));
   await setState('stop');
-  await host.handle('vfio/dma-stop', { ...FIRST_PAGE, pageSize: PAGE_BYTES });
+  await host.handle('vfio/dma-stop', { ...FIRST_PAGE, pageSize: PAGE_SIZE });
   const { bytes } = await host.request('save', undefined);
   await setState('resuming');
   for (const piece of stream) await host.handle('vfio/write', piece);

@@ -249,7 +249,10 @@ export class VfioClient {
     return this.#ask('vfio/dma-stop', last);
   }
 
-  /** Pages of the range that the device wrote since the last report, one bit each; undefined when none was. When it throws, all may be. */
+  /**
+   * Pages of the range that the device wrote since the last report, one bit each; undefined when none was. When it throws, all
+   * of them may be.
+   */
   reportDmaLog(range: DmaReportRange): Promise<Uint8Array | undefined> {
     return this.#ask('vfio/dma-report', range);
   }

@@ -62,7 +62,8 @@ test.each([
   ['reusable', 2],
   ['legacy', 1],
 ] as const)('new initial data of a device in %s mode: %i acks', async (mode, count) => {
-  const devices = [await vfioConfig('d0', 'mlx5-like', { state: '2MiB', alloc: '100ms/MiB', reinit: '50ms' })];
+  // New initial data comes once the first is out (half a second must do) and before the destination has prepared for it (one second).
+  const devices = [await vfioConfig('d0', 'mlx5-like', { state: '2MiB', alloc: '500ms/MiB', reinit: '500ms' })];
   const globals = { 'switchover-ack-legacy': mode === 'legacy' ? 'on' : 'off' };
   await using pair = await machinePair({ common: { guest: GUEST, devices, capabilities: ACK, globals } });
   const path = pair.uri.slice('unix:'.length);

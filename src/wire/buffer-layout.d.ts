@@ -10,9 +10,6 @@ declare module 'buffer-layout' {
   export function s16be(property?: string): Layout;
   export function s32be(property?: string): Layout;
   export function f64be(property?: string): Layout;
-  export function u8(property?: string): Layout;
-  export function u16be(property?: string): Layout;
-  export function u32be(property?: string): Layout;
   export function blob(length: number, property?: string): Layout;
   export function struct(fields: readonly Layout[], property?: string): Layout;
 }

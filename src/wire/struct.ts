@@ -45,62 +45,107 @@ export interface Struct<F extends readonly AnyField[]> {
   fieldAt(offset: number): string;
 }
 
-class Big64 extends layout.Layout {
-  readonly #signed: boolean;
+/** Where two words become 64 bits: Node's own way is arithmetic on bigints. */
+const words = new DataView(new ArrayBuffer(8));
 
-  constructor(name: string, signed: boolean) {
-    super(8, name);
-    this.#signed = signed;
-  }
+/**
+ * Layouts of unsigned integers and of 64 bits. buffer-layout's own look up the method for their size once a value, which
+ * takes most of a value's time.
+ */
+const SCALARS = {
+  u8: scalar<number>(1, {
+    read: (bytes, at) => bytes.readUInt8(at),
+    write: (bytes, value, at) => bytes.writeUInt8(value, at),
+  }),
+  u16: scalar<number>(2, {
+    read: (bytes, at) => bytes.readUInt16BE(at),
+    write: (bytes, value, at) => bytes.writeUInt16BE(value, at),
+  }),
+  u32: scalar<number>(4, {
+    read: (bytes, at) => bytes.readUInt32BE(at),
+    write: (bytes, value, at) => bytes.writeUInt32BE(value, at),
+  }),
+  u64: scalar<bigint>(8, {
+    read(bytes, at) {
+      gather(bytes, at);
+      return words.getBigUint64(0);
+    },
+    write: scatter,
+  }),
+  i64: scalar<bigint>(8, {
+    read(bytes, at) {
+      gather(bytes, at);
+      return words.getBigInt64(0);
+    },
+    write: scatter,
+  }),
+} as const;
 
-  decode(bytes: Uint8Array, offset = 0): bigint {
-    const buffer = bytes as Buffer; // as for every layout
-    return this.#signed ? buffer.readBigInt64BE(offset) : buffer.readBigUInt64BE(offset);
-  }
+/** Makes the layouts of one kind of value, by name; every layout's bytes are a Buffer's. */
+function scalar<T>(
+  span: number,
+  { read, write }: { read(bytes: Buffer, at: number): T; write(bytes: Buffer, value: T, at: number): unknown },
+): (name: string) => FieldLayout<T> {
+  class Scalar extends layout.Layout {
+    decode(bytes: Uint8Array, offset = 0): T {
+      return read(bytes as Buffer, offset);
+    }
 
-  encode(value: unknown, bytes: Uint8Array, offset = 0): number {
-    // The struct's type admits only bigint here.
-    (bytes as Buffer).writeBigUInt64BE(BigInt.asUintN(64, value as bigint), offset);
-    return 8;
+    encode(value: unknown, bytes: Uint8Array, offset = 0): number {
+      write(bytes as Buffer, value as T, offset); // the struct's type admits only a T here
+      return span;
+    }
   }
+  return (name) => new Scalar(span, name);
+}
+
+function gather(bytes: Buffer, at: number): void {
+  words.setUint32(0, bytes.readUInt32BE(at));
+  words.setUint32(4, bytes.readUInt32BE(at + 4));
+}
+
+function scatter(bytes: Buffer, value: bigint, at: number): void {
+  words.setBigUint64(0, value); // its low 64 bits, also of a negative one
+  bytes.writeUInt32BE(words.getUint32(0), at);
+  bytes.writeUInt32BE(words.getUint32(4), at + 4);
 }
 
 /** Layouts of single values, for states whose fields are not known before a device is (hw/vmstate). */
 export const LAYOUTS = {
-  u8: layout.u8() as FieldLayout<number>,
-  u16: layout.u16be() as FieldLayout<number>,
-  u32: layout.u32be() as FieldLayout<number>,
-  u64: new Big64('', false) as FieldLayout<bigint>,
+  u8: SCALARS.u8(''),
+  u16: SCALARS.u16(''),
+  u32: SCALARS.u32(''),
+  u64: SCALARS.u64(''),
   i8: layout.s8() as FieldLayout<number>,
   i16: layout.s16be() as FieldLayout<number>,
   i32: layout.s32be() as FieldLayout<number>,
-  i64: new Big64('', true) as FieldLayout<bigint>,
+  i64: SCALARS.i64(''),
   double: layout.f64be() as FieldLayout<number>,
 } as const;
 
 /** One byte. */
 export function u8<const N extends string>(name: N): Field<N, number> {
-  return { name, type: 'uint8', size: 1, layout: layout.u8(name) };
+  return { name, type: 'uint8', size: 1, layout: SCALARS.u8(name) };
 }
 
 /** Two bytes. */
 export function u16<const N extends string>(name: N): Field<N, number> {
-  return { name, type: 'uint16', size: 2, layout: layout.u16be(name) };
+  return { name, type: 'uint16', size: 2, layout: SCALARS.u16(name) };
 }
 
 /** Four bytes. */
 export function u32<const N extends string>(name: N): Field<N, number> {
-  return { name, type: 'uint32', size: 4, layout: layout.u32be(name) };
+  return { name, type: 'uint32', size: 4, layout: SCALARS.u32(name) };
 }
 
 /** Eight bytes, as bigint. */
 export function u64<const N extends string>(name: N): Field<N, bigint> {
-  return { name, type: 'uint64', size: 8, layout: new Big64(name, false) };
+  return { name, type: 'uint64', size: 8, layout: SCALARS.u64(name) };
 }
 
 /** Eight bytes, signed, as bigint. */
 export function i64<const N extends string>(name: N): Field<N, bigint> {
-  return { name, type: 'int64', size: 8, layout: new Big64(name, true) };
+  return { name, type: 'int64', size: 8, layout: SCALARS.i64(name) };
 }
 
 /** Raw bytes of a fixed length. */

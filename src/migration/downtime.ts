@@ -31,11 +31,12 @@ export interface DowntimeEstimate {
 }
 
 /**
- * Stopping and starting, and telling each other, is many threads' answers: it takes as long as so many of a device's, and as long as so
- * many for each device. Measured with 1, 2, 4 and 8 devices of some bytes (bench/README.md).
+ * Stopping and starting, and telling each other, is many threads' answers: where one takes 1 ms it takes so many milliseconds, and
+ * so many for each device. Elsewhere it goes by the cube root, for the few answers that are known vary more than the many of a
+ * switchover do. Measured with 1, 2 and 4 devices of some bytes (bench/README.md).
  */
-const MACHINE_ANSWERS = 17;
-const DEVICE_ANSWERS = 14;
+const MACHINE_MS = 4.5;
+const DEVICE_MS = 7;
 /** A device that takes longer to answer than this does not say how fast threads are (ms). */
 const LONGEST_ANSWER_MS = 1;
 /** As long as nothing has been asked (ms). */
@@ -83,9 +84,9 @@ export function estimateDowntime(costs: DowntimeCosts): DowntimeEstimate {
 
 /** What a switchover takes apart from all bytes. */
 function fixedTime(devices: DowntimeCosts['devices']): number {
-  const answersMs = devices.map(({ answerMs = 0 }) => Math.min(answerMs || USUAL_ANSWER_MS, LONGEST_ANSWER_MS));
-  const sumMs = answersMs.reduce((sum, ms) => sum + ms, 0);
-  return MACHINE_ANSWERS * (sumMs / devices.length || USUAL_ANSWER_MS) + DEVICE_ANSWERS * sumMs;
+  const roots = devices.map(({ answerMs = 0 }) => Math.cbrt(Math.min(answerMs || USUAL_ANSWER_MS, LONGEST_ANSWER_MS)));
+  const sum = roots.reduce((total, root) => total + root, 0);
+  return MACHINE_MS * (sum / devices.length || Math.cbrt(USUAL_ANSWER_MS)) + DEVICE_MS * sum;
 }
 
 /**

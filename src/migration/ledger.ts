@@ -120,6 +120,12 @@ export class LedgerRecorder {
     this.#parts.push({ row, phase, startMs, endMs });
   }
 
+  /** Records what the other side told, all of it before `endMs`, when the news of the end had come back. */
+  addPeer(parts: readonly LedgerPart[], endMs: number): void {
+    for (const { row, phase, startMs, endMs: partEndMs } of parts) this.add(row, phase, startMs, partEndMs);
+    if (parts.length > 0) this.add('machine', 'confirm', Math.max(...parts.map((part) => part.endMs)), endMs);
+  }
+
   /** The account of the downtime between these two times. */
   close(startMs: number, endMs: number): Ledger {
     const parts = this.#parts.map((part) => ({

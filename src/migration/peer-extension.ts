@@ -104,7 +104,9 @@ export class PeerKnowledge {
   #isSwitchover = false;
   /** The last question about the backlog: when, and how many bytes had been sent by then. */
   #asked = { atMs: Number.NEGATIVE_INFINITY, bytes: 0 };
-  #isAnswered = true;
+  /** Questions without an answer yet; the answer to the last one is what `#caughtUp` waits for. */
+  #unanswered = 0;
+  #caughtUp: PromiseWithResolvers<void> | undefined;
   #backlog: Backlog = { ms: 0, bytes: 0 };
   /** Destination's clock minus ours (ms), less the shortest way back seen. */
   #offsetMs = Number.NEGATIVE_INFINITY;
@@ -123,18 +125,29 @@ export class PeerKnowledge {
   /** Every PONG comes here; `bytes` have been sent by now. */
   pong(value: number, bytes: number): void {
     if (value === PROBE_PONG) this.#isSwitchover = true;
-    if (value !== BACKLOG_PING || this.#isAnswered) return;
-    this.#isAnswered = true;
+    if (value !== BACKLOG_PING || this.#unanswered === 0) return;
+    this.#unanswered -= 1;
+    if (this.#unanswered > 0) return;
     this.#backlog = { ms: this.#clock.nowMs() - this.#asked.atMs, bytes: bytes - this.#asked.bytes };
+    this.#caughtUp?.resolve();
+    this.#caughtUp = undefined;
   }
 
   /** Whether a BACKLOG_PING is to be sent now, which is then taken for sent behind so many bytes. */
   asksForBacklog(bytes: number): boolean {
     const atMs = this.#clock.nowMs();
-    if (!this.#isSwitchover || !this.#isAnswered || atMs < this.#asked.atMs + BACKLOG_PERIOD_MS) return false;
+    if (!this.#isSwitchover || this.#unanswered > 0 || atMs < this.#asked.atMs + BACKLOG_PERIOD_MS) return false;
     this.#asked = { atMs, bytes };
-    this.#isAnswered = false;
+    this.#unanswered += 1;
     return true;
+  }
+
+  /** Another BACKLOG_PING, taken for sent now whether the last was answered or not; resolves when all are. */
+  asksAnyway(bytes: number): Promise<void> {
+    this.#asked = { atMs: this.#clock.nowMs(), bytes };
+    this.#unanswered += 1;
+    this.#caughtUp ??= Promise.withResolvers();
+    return this.#caughtUp.promise;
   }
 
   /** What was on its way when the last question was answered; nothing before. */

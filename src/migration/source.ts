@@ -7,7 +7,7 @@ import { Breather } from '../base/breather.ts';
 import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { BACKLOG_PING, PROBE_PING } from '../wire/extension.ts';
+import { PROBE_PING } from '../wire/extension.ts';
 import { PAGE_SIZE, RAM_VERSION } from '../wire/ram.ts';
 import type { DirtyPeriod } from './auto-converge.ts';
 import { GuestThrottle } from './guest-throttle.ts';
@@ -250,6 +250,9 @@ export class SourceMigration {
       ack: this.#ack,
       peer: this.#peer,
       sync: async () => this.#throttle.judge(await this.#sync()),
+      clock: this.#clock,
+      signal: this.#abort.signal,
+      connection: { sink, framing: this.#framing, bytesWritten: () => this.#bytesWritten },
     });
     const configuration = properties['send-configuration'] ? configurationOf(this.#machine, this.#options) : undefined;
     await sink.write(this.#framing.header(configuration));
@@ -309,8 +312,7 @@ export class SourceMigration {
     const sections = this.#sections!;
     const beforeMs = sections.sendingMs;
     const deviceBytes = await sections.iterate();
-    const asks = sections.vfio.length > 0 && this.#peer.asksForBacklog(this.#bytesWritten);
-    if (asks) await this.#connected().sink.write(this.#framing.ping(BACKLOG_PING));
+    await this.#judge!.askForBacklog();
     const beganMs = this.#clock.nowMs();
     const part = await this.#sendPart('SECTION_PART', () => {
       const allowed = Math.ceil(this.#stats.budgetLeft() / PAGE_SIZE);
@@ -392,13 +394,10 @@ export class SourceMigration {
     if (this.#returnPath === undefined) await this.#connected().close();
   }
 
-  /** Closes the ledger of the downtime: our parts, the destination's if it told them, and the news of the end. */
+  /** Closes the ledger of the downtime, with the destination's parts if it told them. */
   #account(): void {
     const endMs = this.#clock.nowMs();
-    const parts = this.#peer.parts();
-    for (const { row, phase, startMs: partMs, endMs: partEndMs } of parts)
-      this.#ledger.add(row, phase, partMs, partEndMs);
-    if (parts.length > 0) this.#ledger.add('machine', 'confirm', Math.max(...parts.map((part) => part.endMs)), endMs);
+    this.#ledger.addPeer(this.#peer.parts(), endMs);
     this.#downtimeAccount = this.#ledger.close(this.#stats.downtimeStartMs ?? endMs, endMs);
   }
 

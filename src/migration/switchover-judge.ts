@@ -4,6 +4,8 @@
  * that was idle because all had been sent; and when the destination is a Switchover, the time that devices need counts too.
  */
 
+import type { Clock } from '../base/clock.ts';
+import { type AskedConnection, BacklogWatch } from './backlog-watch.ts';
 import type { DowntimeEstimate } from './downtime.ts';
 import { estimateDowntime } from './downtime.ts';
 import type { PeerKnowledge } from './peer-extension.ts';
@@ -43,6 +45,7 @@ export class SwitchoverJudge {
   readonly #ack: SourceAck;
   readonly #peer: PeerKnowledge;
   readonly #sync: () => Promise<void>;
+  readonly #backlog: BacklogWatch;
   #estimate: DowntimeEstimate | undefined;
 
   constructor(deps: {
@@ -53,6 +56,10 @@ export class SwitchoverJudge {
     peer: PeerKnowledge;
     /** Collects dirty pages: a pass ends. */
     sync: () => Promise<void>;
+    clock: Clock;
+    /** Ends a wait at once. */
+    signal: AbortSignal;
+    connection: AskedConnection;
   }) {
     this.#ram = deps.ram;
     this.#sections = deps.sections;
@@ -60,6 +67,7 @@ export class SwitchoverJudge {
     this.#ack = deps.ack;
     this.#peer = deps.peer;
     this.#sync = deps.sync;
+    this.#backlog = new BacklogWatch(deps);
   }
 
   /** What the last exact look gave, on a machine with VFIO devices. */
@@ -67,11 +75,22 @@ export class SwitchoverJudge {
     return this.#estimate;
   }
 
+  /** Has the destination tell how far behind it is, where devices make that matter. */
+  async askForBacklog(): Promise<void> {
+    if (this.#sections.vfio.length > 0) await this.#backlog.ask();
+  }
+
   async judge(isRunning: boolean): Promise<Judgement> {
     const hasDevices = this.#sections.vfio.length > 0;
     const isConverged = await (hasDevices ? this.#withDevices() : this.#asQemu());
     if (!isConverged) return 'send';
-    return this.#ack.isGranted || !isRunning ? 'switch' : 'ack';
+    if (!isRunning) return 'switch';
+    if (!this.#ack.isGranted) return 'ack';
+    const settling = hasDevices ? await this.#backlog.settle() : 'not-asked';
+    if (settling === 'not-asked') return 'switch';
+    // The guest ran on meanwhile, and devices, too, may have new data.
+    if (settling === 'late' || !(await this.#withDevices())) return 'send';
+    return this.#ack.isGranted ? 'switch' : 'ack';
   }
 
   /**

@@ -6,6 +6,7 @@ import { PeerKnowledge, PeerReporter } from '../../src/migration/peer-extension.
 import { ReturnPathWriter, readReturnPath } from '../../src/migration/return-path.ts';
 import { BACKLOG_PING, PROBE_PING, PROBE_PONG } from '../../src/wire/extension.ts';
 import { LIMITS } from '../../src/wire/limits.ts';
+import { settled } from '../support/settled.ts';
 import { MemorySink, memorySource } from '../support/stream-loading.ts';
 
 const READY = {
@@ -109,6 +110,21 @@ describe('the backlog', () => {
     peer.pong(BACKLOG_PING, 9000); // one that nobody asked for
     expect(peer.backlog).toEqual({ ms: 30, bytes: 4000 });
   });
+});
+
+test('a question behind another one is answered by its own answer', async () => {
+  const clock = new ManualClock();
+  const peer = new PeerKnowledge(clock);
+  peer.pong(PROBE_PONG, 0);
+  peer.asksForBacklog(1000);
+  clock.advance(10);
+  const answer = peer.asksAnyway(2000);
+  peer.pong(BACKLOG_PING, 2000);
+  expect(await settled(answer)).toBe('pending');
+  clock.advance(5);
+  peer.pong(BACKLOG_PING, 2000);
+  await answer;
+  expect(peer.backlog).toEqual({ ms: 5, bytes: 0 });
 });
 
 describe('refused is', () => {

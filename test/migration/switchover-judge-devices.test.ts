@@ -3,11 +3,14 @@
 import { describe, expect, test } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { PeerKnowledge } from '../../src/migration/peer-extension.ts';
+import { StreamFraming } from '../../src/migration/savevm.ts';
 import { SourceStats } from '../../src/migration/stats.ts';
 import { type JudgedDevice, SwitchoverJudge } from '../../src/migration/switchover-judge.ts';
-import { SourceAck } from '../../src/migration/vfio/switchover-ack.ts';
+import { type AckMode, SourceAck } from '../../src/migration/vfio/switchover-ack.ts';
 import { AHEAD_BYTES } from '../../src/migration/vfio/vfio-load.ts';
-import { EXTENSION, PROBE_PONG } from '../../src/wire/extension.ts';
+import { BACKLOG_PING, EXTENSION, PROBE_PONG } from '../../src/wire/extension.ts';
+import { settled } from '../support/settled.ts';
+import { MemorySink } from '../support/stream-loading.ts';
 
 const MIB = 2 ** 20;
 /** Of the wire, which makes the downtime limit worth this many bytes. */
@@ -33,7 +36,10 @@ function device(id: string, sizes: Partial<JudgedDevice> = {}): JudgedDevice {
 }
 
 /** A source with these devices and no dirty page, unless the guest writes `dirtyBytes` until the pass ends. */
-function judged(devices: readonly JudgedDevice[], { dirtyBytes = 0, ramBytes = 0, ack = false } = {}) {
+function judged(
+  devices: readonly JudgedDevice[],
+  { dirtyBytes = 0, ramBytes = 0, ack = false, mode = 'legacy' as AckMode } = {},
+) {
   const clock = new ManualClock();
   const parameters = {
     maxBandwidth: 0,
@@ -43,8 +49,13 @@ function judged(devices: readonly JudgedDevice[], { dirtyBytes = 0, ramBytes = 0
   const peer = new PeerKnowledge(clock);
   const ram = { pendingBytes: ramBytes, isDirty: dirtyBytes > 0 };
   const asked = { syncs: 0, devices: 0 };
-  const sourceAck = new SourceAck({ mode: 'legacy', isOn: ack });
+  const sourceAck = new SourceAck({ mode, isOn: ack });
+  const cancel = new AbortController();
+  const sink = new MemorySink();
   const judge = new SwitchoverJudge({
+    clock,
+    signal: cancel.signal,
+    connection: { sink, framing: new StreamFraming({ sectionFooters: true }), bytesWritten: () => 0 },
     ram,
     sections: {
       vfio: devices,
@@ -75,7 +86,9 @@ function judged(devices: readonly JudgedDevice[], { dirtyBytes = 0, ramBytes = 0
     });
     peer.heard('READINESS', Buffer.concat([fixed, Buffer.from(`${id}/vfio`)]), 0);
   };
-  return { judge, clock, asked, tell, ack: sourceAck, isSwitchover: () => peer.pong(PROBE_PONG, 0) };
+  const isSwitchover = () => peer.pong(PROBE_PONG, 0);
+  const hasRead = () => peer.pong(BACKLOG_PING, 0);
+  return { judge, clock, asked, ram, sink, cancel, tell, ack: sourceAck, isSwitchover, hasRead };
 }
 
 describe('against a destination that may be a QEMU', () => {
@@ -189,5 +202,70 @@ describe('precopy data that is left of a device of a Switchover', () => {
     const { judge, tell } = judged([device('a', { ...left, instanceId: 1 })]);
     tell('a');
     expect(await judge.judge(true)).toBe('switch');
+  });
+});
+
+describe('a Switchover that may be behind', () => {
+  const PING = new StreamFraming({ sectionFooters: true }).ping(BACKLOG_PING);
+
+  /** Only the destination's reading is missing. */
+  function ready({ mode = 'legacy' as AckMode, ack = true } = {}) {
+    const all = judged([device('a')], { ack, mode });
+    if (mode === 'legacy') all.ack.acked();
+    all.isSwitchover();
+    return all;
+  }
+
+  test('is asked, and the guest stopped once it has read everything and what the guest wrote meanwhile fits', async () => {
+    const { judge, asked, sink, hasRead } = ready();
+    const judgement = judge.judge(true);
+    expect(await settled(judgement)).toBe('pending');
+    expect(Uint8Array.from(sink.bytes())).toEqual(Uint8Array.from(PING));
+    hasRead();
+    expect(await judgement).toBe('switch');
+    expect(asked).toEqual({ syncs: 2, devices: 2 });
+  });
+
+  test('gets more when the guest wrote too much meanwhile', async () => {
+    const { judge, ram, hasRead } = ready();
+    const judgement = judge.judge(true);
+    expect(await settled(judgement)).toBe('pending');
+    ram.pendingBytes = THRESHOLD_BYTES;
+    hasRead();
+    expect(await judgement).toBe('send');
+  });
+
+  test('is asked for another ack where a device wants one by then', async () => {
+    const { judge, ack, hasRead } = ready({ mode: 'reusable' });
+    const judgement = judge.judge(true);
+    expect(await settled(judgement)).toBe('pending');
+    ack.request('a');
+    hasRead();
+    expect(await judgement).toBe('ack');
+  });
+
+  test('gets 100 ms, five times, and is waited for no longer', async () => {
+    const { judge, clock } = ready();
+    for (let n = 0; n < 5; n += 1) {
+      const judgement = judge.judge(true);
+      expect(await settled(judgement)).toBe('pending');
+      clock.advance(100);
+      expect(await judgement).toBe('send');
+    }
+    expect(await judge.judge(true)).toBe('switch');
+  });
+
+  test('is waited for no longer than the migration', async () => {
+    const { judge, cancel } = ready();
+    const judgement = judge.judge(true);
+    expect(await settled(judgement)).toBe('pending');
+    cancel.abort();
+    expect(await judgement).toBe('send');
+  });
+
+  test('is not asked without switchover-ack: it may be preparing, which nobody wanted to wait for', async () => {
+    const { judge, sink } = ready({ ack: false });
+    expect(await judge.judge(true)).toBe('switch');
+    expect(sink.bytes()).toHaveLength(0);
   });
 });

@@ -3,9 +3,11 @@
 import { expect, test } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { PeerKnowledge } from '../../src/migration/peer-extension.ts';
+import { StreamFraming } from '../../src/migration/savevm.ts';
 import { SourceStats, WINDOW_MS } from '../../src/migration/stats.ts';
 import { SwitchoverJudge } from '../../src/migration/switchover-judge.ts';
 import { SourceAck } from '../../src/migration/vfio/switchover-ack.ts';
+import { MemorySink } from '../support/stream-loading.ts';
 
 /** A machine without devices that has sent all of RAM; `isDirty`: its guest wrote a page meanwhile. */
 function sent({ isDirty, downtimeLimitMs = 300 }: { isDirty: boolean; downtimeLimitMs?: number }) {
@@ -28,6 +30,9 @@ function sent({ isDirty, downtimeLimitMs = 300 }: { isDirty: boolean; downtimeLi
       if (ram.isDirty) ram.pendingBytes += 4096;
       ram.isDirty = false;
     },
+    clock,
+    signal: new AbortController().signal,
+    connection: { sink: new MemorySink(), framing: new StreamFraming({ sectionFooters: true }), bytesWritten: () => 0 },
   });
   const endWindow = () => {
     clock.advance(WINDOW_MS);

@@ -32,7 +32,7 @@ const RECORD_BYTES = 16;
 /** How many of a device's last answers say how much STOP_COPY will have to carry. */
 const SIZES = 8;
 /** How many of a device's first answers say how long one takes: later ones, of code that has run often, are faster than those of a switchover. */
-const ANSWERS = 8;
+const ANSWERS = 16;
 /** How many of the last chunks say how fast a device can be read or written. */
 const RATE_CHUNKS = 16;
 /** Smaller ones say more about the way to the device's thread. */
@@ -124,13 +124,12 @@ export class VfioSave {
 
   /** What STOP_COPY will have to carry: the mean of what the device said last, as such statistics are noisy. */
   get stopCopyBytes(): number {
-    const sizes = this.#stopCopySizes;
-    return sizes.length === 0 ? 0 : sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
+    return mean(this.#stopCopySizes);
   }
 
-  /** How long an answer of the device's thread takes, as a rule (ms); 0 = not known. */
+  /** How long an answer of the device's thread takes on average (ms); 0 = not known. */
   get answerMs(): number {
-    return median(this.#answersMs);
+    return mean(this.#answersMs);
   }
 
   /** True while initial data has not all been sent. */
@@ -410,6 +409,11 @@ export class RateMeter {
 }
 
 /** 0 of none. */
+/** 0 of none. */
+function mean(values: readonly number[]): number {
+  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >>> 1] ?? 0;
 }

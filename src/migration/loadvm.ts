@@ -203,9 +203,7 @@ export class StreamLoader {
 
   /** Tells a Switchover at the other end what this side's part of the downtime was spent on. */
   async sendLedger(): Promise<void> {
-    const { peer } = this.#commands;
-    if (peer === undefined) return;
-    for (const part of this.#ledger.parts.slice(0, LIMITS.LEDGER_PARTS)) await peer.ledgerPart(part);
+    await this.#commands.peer?.ledger(this.#ledger.parts.slice(0, LIMITS.LEDGER_PARTS));
   }
 
   /** Tells the source how it ended, if it opened a return path. */

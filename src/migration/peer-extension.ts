@@ -3,6 +3,7 @@
  * and its clock, and what the source makes of it. A source that talks to a real QEMU never learns anything here.
  */
 
+import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { HarnessError } from '../base/errors.ts';
 import { BACKLOG_PING, EXTENSION, type ExtensionName, PROBE_PONG } from '../wire/extension.ts';
@@ -16,6 +17,10 @@ const NS_PER_MS = 1e6;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** Start and end. */
+const STRETCH_BYTES = 16;
+/** How many of them share a message, which leaves half of it to a name. */
+const MESSAGE_STRETCHES = Math.floor(LIMITS.RETURN_PATH_BYTES / 2 / STRETCH_BYTES);
 /** How long after one question about the destination's backlog the next one may follow (ms). */
 const BACKLOG_PERIOD_MS = 20;
 
@@ -73,15 +78,31 @@ export class PeerReporter {
     await this.#send('READINESS', fixed, device.idstr);
   }
 
-  /** A part of the downtime, which goes with the final status; times are milliseconds of this side's clock. */
-  async ledgerPart(part: LedgerPart): Promise<void> {
-    const fixed = EXTENSION.LEDGER_PART.fields.encode({
-      nowNs: this.#nowNs(),
-      phase: LEDGER_PHASES.indexOf(part.phase),
-      startNs: toNs(part.startMs),
-      endNs: toNs(part.endMs),
-    });
-    await this.#writer.addMessage(EXTENSION.LEDGER_PART.type, withText(fixed, part.row));
+  /**
+   * Parts of the downtime, which go with the final status; times are milliseconds of this side's clock. The guest's way home waits
+   * for them: parts of one kind share a message.
+   */
+  async ledger(parts: readonly LedgerPart[]): Promise<void> {
+    const kinds = Map.groupBy(parts, ({ row, phase }) => `${phase} ${row}`);
+    for (const kind of kinds.values()) {
+      for (let from = 0; from < kind.length; from += MESSAGE_STRETCHES) {
+        await this.#writer.addMessage(
+          EXTENSION.LEDGER_PARTS.type,
+          this.#stretches(kind.slice(from, from + MESSAGE_STRETCHES)),
+        );
+      }
+    }
+  }
+
+  /** Of one row and phase. */
+  #stretches(parts: readonly LedgerPart[]): Uint8Array {
+    const [first] = parts;
+    assert(first !== undefined, 'a kind of parts has one at least');
+    const { row, phase } = first;
+    const fixed = { nowNs: this.#nowNs(), phase: LEDGER_PHASES.indexOf(phase), count: parts.length };
+    const writer = new ByteWriter().bytes(EXTENSION.LEDGER_PARTS.fields.encode(fixed));
+    for (const { startMs, endMs } of parts) writer.u64(toNs(startMs)).u64(toNs(endMs));
+    return writer.bytes(encoder.encode(row)).take();
   }
 
   #send(name: ExtensionName, fixed: Uint8Array, text = ''): Promise<void> {
@@ -209,15 +230,22 @@ export class PeerKnowledge {
         });
         return;
       }
-      case 'LEDGER_PART': {
-        const { nowNs, phase, startNs, endNs } = EXTENSION.LEDGER_PART.fields.decode(data);
+      case 'LEDGER_PARTS': {
+        const { nowNs, phase, count } = EXTENSION.LEDGER_PARTS.fields.decode(data);
         this.#tick(nowNs);
         const known = LEDGER_PHASES[phase];
         if (known === undefined) throw bad('ledger phase', `0 to ${LEDGER_PHASES.length - 1}`, `${phase}`);
-        if (this.#parts.length >= LIMITS.LEDGER_PARTS) {
-          throw bad('ledger parts', `at most ${LIMITS.LEDGER_PARTS} (LEDGER_PARTS)`, `${this.#parts.length + 1}`);
+        const nameAt = size + count * STRETCH_BYTES;
+        if (data.length < nameAt) throw bad(`length of ${name} of ${count}`, `at least ${nameAt}`, `${data.length}`);
+        if (this.#parts.length + count > LIMITS.LEDGER_PARTS) {
+          throw bad('ledger parts', `at most ${LIMITS.LEDGER_PARTS} (LEDGER_PARTS)`, `${this.#parts.length + count}`);
         }
-        this.#parts.push({ row: text, phase: known, startMs: toMs(startNs), endMs: toMs(endNs) });
+        const row = decoder.decode(data.subarray(nameAt));
+        const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+        for (let at = size; at < nameAt; at += STRETCH_BYTES) {
+          const [startMs, endMs] = [toMs(view.getBigUint64(at)), toMs(view.getBigUint64(at + 8))];
+          this.#parts.push({ row, phase: known, startMs, endMs });
+        }
         return;
       }
       default:

@@ -18,7 +18,7 @@ export const PROBE_PONG = 0x5377_4f21;
  */
 export const BACKLOG_PING = 0x5377_4f42;
 
-/** Message types. Every message begins with its fixed fields; a name of the rest of its length follows. */
+/** Message types. Every message begins with its fixed fields; a name ends it, of the rest of its length. */
 export const EXTENSION = {
   /** The clock, for what follows, and how the destination takes part in switchover-ack. */
   HELLO: {
@@ -47,10 +47,10 @@ export const EXTENSION = {
       u32('instanceId'),
     ]),
   },
-  /** One part of the downtime ledger, sent before the final status. */
-  LEDGER_PART: {
+  /** Stretches of one kind of the downtime ledger, `count` times start and end (u64, ns); sent before the final status. */
+  LEDGER_PARTS: {
     type: 0x5303,
-    fields: struct([u64('nowNs'), u8('phase'), u64('startNs'), u64('endNs')]),
+    fields: struct([u64('nowNs'), u8('phase'), u8('count')]),
   },
 } as const;
 

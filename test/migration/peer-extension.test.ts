@@ -69,15 +69,36 @@ test("a device's readiness arrives whole", async () => {
   expect(peer.device(READY.idstr, 1)).toBeUndefined();
 });
 
-test("the ledger's parts are told in the destination's time and read in the source's", async () => {
-  const { peer } = await overheard(async (reporter) => {
-    await reporter.hello(ACK);
-    await reporter.ledgerPart({ row: 'nic', phase: 'load', startMs: 1_000_010, endMs: 1_000_030 });
-  }, 40);
-  const [part] = peer.parts();
-  expect(part).toMatchObject({ row: 'nic', phase: 'load' });
-  expect(part?.startMs).toBeCloseTo(50);
-  expect(part?.endMs).toBeCloseTo(70);
+describe("the ledger's parts", () => {
+  test("are told in the destination's time and read in the source's", async () => {
+    const { peer } = await overheard(async (reporter) => {
+      await reporter.hello(ACK);
+      await reporter.ledger([{ row: 'nic', phase: 'load', startMs: 1_000_010, endMs: 1_000_030 }]);
+    }, 40);
+    const [part] = peer.parts();
+    expect(part).toMatchObject({ row: 'nic', phase: 'load' });
+    expect(part?.startMs).toBeCloseTo(50);
+    expect(part?.endMs).toBeCloseTo(70);
+  });
+
+  test('all arrive, however many there are of a row and a phase', async () => {
+    const parts = (['load', 'wire'] as const).flatMap((phase) =>
+      Array.from({ length: 40 }, (_, n) => ({
+        row: 'nic',
+        phase,
+        startMs: 1_000_000 + 2 * n,
+        endMs: 1_000_001 + 2 * n,
+      })),
+    );
+    const { peer, error } = await overheard(async (reporter) => {
+      await reporter.hello(ACK);
+      await reporter.ledger(parts);
+    });
+    expect(error).toMatchObject({ code: 'transport/closed' });
+    expect(peer.parts()).toEqual(
+      parts.map((part) => ({ ...part, startMs: part.startMs - 1_000_000, endMs: part.endMs - 1_000_000 })),
+    );
+  });
 });
 
 describe('the backlog', () => {
@@ -142,9 +163,28 @@ describe('refused is', () => {
   test('a phase that there is not', () => {
     const peer = new PeerKnowledge(new ManualClock());
     peer.pong(PROBE_PONG, 0);
-    const data = new Uint8Array(25);
+    const data = new Uint8Array(10);
     data[8] = 200;
-    expect(() => peer.heard('LEDGER_PART', data, 0)).toThrow(/ledger phase: expected 0 to 6, got 200/);
+    expect(() => peer.heard('LEDGER_PARTS', data, 0)).toThrow(/ledger phase: expected 0 to 6, got 200/);
+  });
+
+  test('fewer stretches than a message says', () => {
+    const peer = new PeerKnowledge(new ManualClock());
+    peer.pong(PROBE_PONG, 0);
+    const data = new Uint8Array(10 + 16);
+    data[9] = 2;
+    expect(() => peer.heard('LEDGER_PARTS', data, 5)).toThrow(
+      /byte 5, length of LEDGER_PARTS of 2: expected at least 42, got 26/,
+    );
+  });
+
+  test('more parts than the limit', () => {
+    const peer = new PeerKnowledge(new ManualClock());
+    peer.pong(PROBE_PONG, 0);
+    const data = new Uint8Array(10 + 16 * 16);
+    data[9] = 16;
+    for (let n = 0; n < LIMITS.LEDGER_PARTS; n += 16) peer.heard('LEDGER_PARTS', data, 0);
+    expect(() => peer.heard('LEDGER_PARTS', data, 0)).toThrow(/LEDGER_PARTS/);
   });
 
   test('more devices than the limit', () => {

@@ -19,8 +19,12 @@ const decoder = new TextDecoder();
 
 /** Start and end. */
 const STRETCH_BYTES = 16;
-/** How many of them share a message, which leaves half of it to a name. */
-const MESSAGE_STRETCHES = Math.floor(LIMITS.RETURN_PATH_BYTES / 2 / STRETCH_BYTES);
+/** Bytes of a row's name: a device's id is in the name of its section, which has a length of 8 bits. */
+const LONGEST_ROW = 255;
+/** How many stretches share a message. */
+const MESSAGE_STRETCHES = Math.floor(
+  (LIMITS.RETURN_PATH_BYTES - EXTENSION.LEDGER_PARTS.fields.size - LONGEST_ROW) / STRETCH_BYTES,
+);
 /** How long after one question about the destination's backlog the next one may follow (ms). */
 const BACKLOG_PERIOD_MS = 20;
 

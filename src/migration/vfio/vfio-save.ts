@@ -409,11 +409,11 @@ export class RateMeter {
 }
 
 /** 0 of none. */
-/** 0 of none. */
 function mean(values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
+/** 0 of none. */
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >>> 1] ?? 0;
 }

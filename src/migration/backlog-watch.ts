@@ -15,7 +15,7 @@ const LONGEST_SETTLE_MS = 100;
 const SETTLES = 5;
 
 /** The destination has read everything; or not yet; or it is not to be waited for. */
-export type Settling = 'caught-up' | 'late' | 'not-asked';
+type Settling = 'caught-up' | 'late' | 'not-asked';
 
 /** The main channel, and how much has gone over all channels. */
 export interface AskedConnection {

@@ -207,7 +207,6 @@ export class PeerKnowledge {
     if (!this.#isSwitchover) throw bad('message type', '1 to 7 before the answer to the probe', name);
     const { size } = EXTENSION[name].fields;
     if (data.length < size) throw bad(`length of ${name}`, `at least ${size}`, `${data.length}`);
-    const text = decoder.decode(data.subarray(size));
     switch (name) {
       case 'HELLO': {
         const { nowNs, hasAck, isAckLegacy } = EXTENSION.HELLO.fields.decode(data);
@@ -218,14 +217,15 @@ export class PeerKnowledge {
       case 'READINESS': {
         const fields = EXTENSION.READINESS.fields.decode(data);
         const { instanceId } = fields;
+        const idstr = decoder.decode(data.subarray(size));
         this.#tick(fields.nowNs);
-        const key = `${text} ${instanceId}`;
+        const key = `${idstr} ${instanceId}`;
         if (!this.#devices.has(key) && this.#devices.size >= LIMITS.PEER_DEVICES) {
           throw bad('devices', `at most ${LIMITS.PEER_DEVICES} (PEER_DEVICES)`, `${this.#devices.size + 1}`);
         }
         if (!this.#sinceMs.has(key)) this.#sinceMs.set(key, this.#clock.nowMs());
         this.#devices.set(key, {
-          idstr: text,
+          idstr,
           instanceId,
           ready: fields.ready === 1,
           preparationMs: toMs(fields.preparationNs),

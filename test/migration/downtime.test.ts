@@ -96,7 +96,7 @@ describe('stopping and starting takes', () => {
     expect(fixed(0.2, 0.2)).toBeLessThan(2 * fixed(0.2));
   });
 
-  test('less longer than one answer, which varies more', () => {
+  test('twice as long where an answer takes eight times as long: single answers vary more', () => {
     expect(fixed(0.8)).toBeCloseTo(2 * fixed(0.1));
   });
 

@@ -6,6 +6,7 @@
 import { type Bar, type Bench, barText, verdict } from './bench.ts';
 import { NOISY_SPREAD, quartileSpread, type Spread, spreadOf } from './statistics.ts';
 import { formatTable } from './table.ts';
+import { UndisturbedMeasuring } from './undisturbed.ts';
 
 /** One number that can be measured again and again. */
 export interface ValueRow {
@@ -37,7 +38,9 @@ export function valueBench(options: {
     rows: Object.keys(rows),
     defaultPairs,
     run: async (chosen) => {
-      const samples = await measureInTurn(rows, chosen.rows, chosen.pairs);
+      // At most twice the time, however busy the host is.
+      const measuring = new UndisturbedMeasuring(chosen.rows.length * chosen.pairs);
+      const samples = await measureInTurn({ rows, names: chosen.rows, repeats: chosen.pairs, measuring });
       const spreads = Object.fromEntries(Object.entries(samples).map(([name, sample]) => [name, spreadOf(sample)]));
       const medians = Object.fromEntries(Object.entries(spreads).map(([name, { median }]) => [name, median]));
       const isWhole = chosen.rows.length === Object.keys(rows).length;
@@ -45,7 +48,12 @@ export function valueBench(options: {
         ? Object.entries(derived).map(([name, row]) => ({ name, row, value: row.from(medians) }))
         : [];
       print({ rows, spreads, results });
-      return { samples, derived: Object.fromEntries(results.map(({ name, value }) => [name, value])) };
+      const { repeated, disturbed } = measuring;
+      console.log(
+        `The host took CPU time: ${repeated} values measured again, ${disturbed} values count although disturbed.`,
+      );
+      const derivedValues = Object.fromEntries(results.map(({ name, value }) => [name, value]));
+      return { repeated, disturbed, samples, derived: derivedValues };
     },
   };
 }
@@ -60,17 +68,19 @@ export function msPerCall(work: () => void, leastMs = 100): number {
   }
 }
 
-async function measureInTurn(
-  rows: Readonly<Record<string, ValueRow>>,
-  names: readonly string[],
-  repeats: number,
-): Promise<Record<string, number[]>> {
+async function measureInTurn(chosen: {
+  readonly rows: Readonly<Record<string, ValueRow>>;
+  readonly names: readonly string[];
+  readonly repeats: number;
+  readonly measuring: UndisturbedMeasuring;
+}): Promise<Record<string, number[]>> {
+  const { rows, names, repeats, measuring } = chosen;
   const samples: Record<string, number[]> = {};
   for (const name of names) await rows[name]?.measure();
   for (let n = 0; n < repeats; n += 1) {
     // Who goes first alternates: what a row leaves behind is not always another's.
     for (const name of n % 2 === 0 ? names : names.toReversed()) {
-      const value = await rows[name]?.measure();
+      const value = await measuring.take(() => rows[name]?.measure());
       if (value !== undefined) (samples[name] ??= []).push(value);
     }
     console.log(`  ${n + 1}/${repeats}`);

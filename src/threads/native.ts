@@ -23,6 +23,8 @@ export interface Native {
   setSocketBuffers(fd: number, bytes: number): void;
   /** As `setSocketBuffers`, for what is to be sent alone. */
   setSendBuffer(fd: number, bytes: number): void;
+  /** A TCP socket sends as fast as its peer reads, whatever the system's congestion control (`bbr` paces); one that cannot stays as it is. */
+  sendUnpaced(fd: number): void;
   /** `dup(2)` with close-on-exec; returns the new descriptor or minus errno. */
   dup(fd: number): number;
   /** Makes reads and writes on the descriptor wait, for a thread that has nothing else to do. */
@@ -53,6 +55,10 @@ const MAP_FAILED = 2n ** 64n - 1n;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const IPPROTO_TCP = 6;
+const TCP_CONGESTION = 13;
+/** Every Linux has it, and every user may choose it. It does not pace. */
+const UNPACED = 'reno';
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
@@ -148,6 +154,9 @@ function bind(ffi: FfiModule): Native {
     Number(result) >= 0 ? Number(result) : -ffi.getInt32(errnoLocation() as bigint, 0);
   const option = new Int32Array(new SharedArrayBuffer(4));
   const optionAddress = ffi.getRawPointer(new Uint8Array(option.buffer));
+  const unpaced = Buffer.from(new SharedArrayBuffer(UNPACED.length));
+  unpaced.write(UNPACED, 'latin1');
+  const unpacedAddress = ffi.getRawPointer(unpaced);
   const polled = new Int32Array(new SharedArrayBuffer(8));
   const polledAddress = BigInt(addressOf(new Uint8Array(polled.buffer)));
   return {
@@ -177,6 +186,9 @@ function bind(ffi: FfiModule): Native {
     setSendBuffer: (fd, bytes) => {
       option[0] = bytes;
       setsockopt(fd, SOL_SOCKET, SO_SNDBUF, optionAddress, 4);
+    },
+    sendUnpaced: (fd) => {
+      setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, unpacedAddress, UNPACED.length);
     },
     dup: (fd) => orErrno(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
     setBlocking: (fd) => {

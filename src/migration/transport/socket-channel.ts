@@ -109,6 +109,8 @@ class SocketChannel implements Channel {
   readonly #socket: net.Socket;
   readonly #state: SocketState;
   readonly #isUnix: boolean;
+  /** The peer is on this machine. */
+  readonly #isLocal: boolean;
 
   constructor(socket: net.Socket, uri: string, landing: Landing | undefined) {
     this.uri = uri;
@@ -118,6 +120,9 @@ class SocketChannel implements Channel {
     const fd = descriptorOf(socket);
     // A TCP socket whose buffers the kernel sizes grows beyond what a process may ask for where that is little.
     this.#isUnix = socket.remoteFamily === undefined;
+    this.#isLocal = this.#isUnix || socket.localAddress === socket.remoteAddress;
+    // Nothing is lost or queued between two sockets of one machine: pacing there is only timers (half the speed).
+    if (fd >= 0 && this.#isLocal && !this.#isUnix) native?.sendUnpaced(fd);
     if (fd >= 0 && (this.#isUnix || mayHaveLargeBuffers())) native?.setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
     this.sink = new SocketSink(socket, this.#state, fd);
     this.source =
@@ -128,8 +133,7 @@ class SocketChannel implements Channel {
     const fd = descriptorOf(this.#socket);
     const copy = fd < 0 ? -1 : (native?.dup(fd) ?? -1);
     if (copy < 0) return -1;
-    const isLocal = this.#isUnix || this.#socket.localAddress === this.#socket.remoteAddress;
-    if (isLocal) native?.setSendBuffer(copy, BLOCKING_SEND_BYTES[this.#isUnix ? 'unix' : 'tcp']);
+    if (this.#isLocal) native?.setSendBuffer(copy, BLOCKING_SEND_BYTES[this.#isUnix ? 'unix' : 'tcp']);
     native?.setBlocking(copy); // of both, but this one does nothing any more
     this.destroy('it was given away');
     return copy;

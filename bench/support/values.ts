@@ -38,7 +38,7 @@ export function valueBench(options: {
     rows: Object.keys(rows),
     defaultPairs,
     run: async (chosen) => {
-      // At most twice the time, however busy the host is.
+      // At most twice as many measurements, however busy the host is.
       const measuring = new UndisturbedMeasuring(chosen.rows.length * chosen.pairs);
       const samples = await measureInTurn({ rows, names: chosen.rows, repeats: chosen.pairs, measuring });
       const spreads = Object.fromEntries(Object.entries(samples).map(([name, sample]) => [name, spreadOf(sample)]));

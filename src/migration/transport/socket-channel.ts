@@ -118,11 +118,11 @@ class SocketChannel implements Channel {
     this.#state = new SocketState(socket, uri);
     socket.setNoDelay(true);
     const fd = descriptorOf(socket);
-    // A TCP socket whose buffers the kernel sizes grows beyond what a process may ask for where that is little.
     this.#isUnix = socket.remoteFamily === undefined;
     this.#isLocal = this.#isUnix || socket.localAddress === socket.remoteAddress;
-    // Nothing is lost or queued between two sockets of one machine: pacing there is only timers (half the speed).
+    // Nothing is lost or queued between two sockets of one machine: pacing there is only timers (bench/README.md).
     if (fd >= 0 && this.#isLocal && !this.#isUnix) native?.sendUnpaced(fd);
+    // A TCP socket whose buffers the kernel sizes grows beyond what a process may ask for where that is little.
     if (fd >= 0 && (this.#isUnix || mayHaveLargeBuffers())) native?.setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
     this.sink = new SocketSink(socket, this.#state, fd);
     this.source =

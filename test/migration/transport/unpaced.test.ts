@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
-import { acceptSocket, connectSocket, descriptorOf } from '../../../src/migration/transport/socket-channel.ts';
+import { acceptSocket, connectSocket } from '../../../src/migration/transport/socket-channel.ts';
 import { native, nativeFunctions } from '../../../src/threads/native.ts';
 
 const IPPROTO_TCP = 6;
@@ -22,11 +22,7 @@ test.skipIf(native === undefined)('both ends of a TCP connection within one mach
 
   expect(descriptors.map(congestionControlOf)).toEqual(['reno', 'reno']);
 
-  for (const fd of descriptors) {
-    const socket = new net.Socket({ fd });
-    expect(descriptorOf(socket)).toBe(fd);
-    socket.destroy();
-  }
+  for (const fd of descriptors) new net.Socket({ fd }).destroy();
 });
 
 function congestionControlOf(fd: number): string {
